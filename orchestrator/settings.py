@@ -102,7 +102,9 @@ class PolicySettings(Section):
     mode: Literal["observe", "approve", "auto"] = Field("approve", description="How far to go at most.")
     autonomy_low: Literal["observe", "approve", "auto"] = Field("auto", description="How far to go for low risk, within the mode.")
     autonomy_medium: Literal["observe", "approve", "auto"] = Field("approve", description="How far to go for medium risk.")
-    autonomy_high: Literal["observe", "approve", "auto"] = Field("approve", description="How far to go for high risk; two people are needed.")
+    autonomy_high: Literal["observe", "approve", "auto"] = Field(
+        "approve", description="How far to go for high risk; two people are needed."
+    )
     auto_without_model: bool = Field(False, description="Let matchers act alone while a configured model is down.")
     approval_ttl_s: float = Field(900.0, gt=0, description="How long an approval waits for an answer.")
     max_attempts: int = Field(2, ge=1, le=5, description="How many different entries may be tried for one incident.")
@@ -243,7 +245,9 @@ def _read(path: Path | None, problems: list[str]) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        problems.append(f"{path}: cannot be read ({error.strerror}). Mend: name an existing file with --config, or run `orchestrator init DIR`.")
+        problems.append(
+            f"{path}: cannot be read ({error.strerror}). Mend: name an existing file with --config, or run `orchestrator init DIR`."
+        )
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         problems.append(f"{path}: is not TOML: {error}. Mend: correct that line.")
     return {}
@@ -253,7 +257,7 @@ def _overlay(values: dict[str, Any], environment: Mapping[str, str], problems: l
     """Write the environment's values into `values`; return setting → variable."""
     where: dict[str, str] = {}
     for variable, text in sorted(environment.items()):
-        if not variable.startswith(PREFIX) or variable in {PREFIX + "CONFIG"}:
+        if not variable.startswith(PREFIX) or variable == PREFIX + "CONFIG":
             continue
         parts = variable.removeprefix(PREFIX).lower().split("__")
         annotation = _annotation(parts)
