@@ -1,0 +1,180 @@
+"""What a person reads in the terminal: tables, facts and lines, readable without colour and safe against outside text."""
+
+from __future__ import annotations
+
+import os
+import sys
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+PIPE_WIDTH: Final = 100
+"""Columns where output goes into a pipe and COLUMNS says nothing."""
+SECONDS: Final = len("2026-01-31T08:00:00")
+STYLES: Final[Mapping[str, str]] = {
+    "resolved": "green",
+    "ok": "green",
+    "healthy": "green",
+    "successful": "green",
+    "cleared": "green",
+    "escalated": "bold red",
+    "fail": "bold red",
+    "failed": "red",
+    "unhealthy": "red",
+    "unknown": "bold red",
+    "broken": "red",
+    "warn": "yellow",
+    "awaiting_approval": "yellow",
+    "pending": "yellow",
+    "executing": "cyan",
+    "verifying": "cyan",
+}
+"""A cell that is exactly this word gets this colour; the word alone says it all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table; `empty` is said where there are no rows."""
+
+    columns: tuple[str, ...]
+    rows: Sequence[Sequence[Any]]
+    empty: str = "Nothing."
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Names and values, one pair a line; pairs without a value are left out."""
+
+    pairs: Sequence[tuple[str, Any]]
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Text as it stands, such as a diff; lines that start with + or - are coloured."""
+
+    text: str
+    title: str = ""
+
+
+Part = Table | Facts | Block | str
+Page = tuple[Part, ...]
+
+
+def show(page: Page | str) -> None:
+    """Print a page, or one sentence, on standard output."""
+    printer = console()
+    for part in (page,) if isinstance(page, str) else page:
+        printer.print(_renderable(part), soft_wrap=isinstance(part, str))
+
+
+def console() -> Console:
+    """Return a console on standard output that honours NO_COLOR, TERM and COLUMNS."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit() else PIPE_WIDTH
+    return Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
+
+
+def plain(text: str) -> str:
+    """Return `text` without characters that a terminal would obey; line breaks and tabs stay."""
+    return "".join(
+        character if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co") else "\ufffd"
+        for character in text
+    )
+
+
+def word(value: Any) -> str:
+    """Return one value as a person reads it: lists with commas, times to the second, nothing as an empty string."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:g}"
+        case datetime():
+            return value.strftime("%Y-%m-%d %H:%M:%SZ")
+        case Mapping():
+            return ", ".join(f"{name}={word(item)}" for name, item in value.items())
+        case list() | tuple() | set() | frozenset():
+            return ", ".join(word(item) for item in value)
+        case _:
+            return plain(str(value))
+
+
+def moment(text: str | None) -> str:
+    """Return an ISO time of the API as a person reads it: UTC, to the second."""
+    return f"{text[:10]} {text[11:SECONDS]}Z" if text and len(text) >= SECONDS else ""
+
+
+def plain_json(value: Any) -> Any:
+    """Return a value as JSON can hold it; dataclasses become objects, enums their values, times ISO text."""
+    from pydantic_core import to_jsonable_python
+
+    return to_jsonable_python(value)
+
+
+def _renderable(part: Part) -> RenderableType:
+    from rich.text import Text
+
+    match part:
+        case str():
+            return Text(plain(part))
+        case Table():
+            return _table(part)
+        case Facts():
+            return _facts(part)
+        case Block():
+            return _block(part)
+
+
+def _table(part: Table) -> RenderableType:
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    if not part.rows:
+        return Text(part.empty)
+    table = RichTable(box=box.SIMPLE_HEAD, title=part.title or None, title_justify="left", pad_edge=False, show_edge=False)
+    for name in part.columns:
+        table.add_column(name, overflow="fold")
+    for row in part.rows:
+        table.add_row(*(_cell(value) for value in row))
+    return table
+
+
+def _facts(part: Facts) -> RenderableType:
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    table = RichTable(box=None, show_header=False, title=part.title or None, title_justify="left", pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in part.pairs:
+        if word(value):
+            table.add_row(Text(name, style="bold"), _cell(value))
+    return table
+
+
+def _block(part: Block) -> RenderableType:
+    from rich.text import Text
+
+    text = Text(f"{part.title}\n" if part.title else "", style="bold")
+    for line in plain(part.text).splitlines():
+        style = "green" if line.startswith("+") else "red" if line.startswith("-") else "not bold"
+        text.append(f"  {line}\n", style=f"not bold {style}" if style != "not bold" else style)
+    return text
+
+
+def _cell(value: Any) -> RenderableType:
+    from rich.text import Text
+
+    text = word(value)
+    return Text(text, style=STYLES.get(text, ""))

@@ -1,0 +1,146 @@
+"""`orchestrator run`: list, show, tail, cancel, undo, settle, start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import click
+
+from orchestrator.cli.approval import split, value_of
+from orchestrator.cli.client import segment
+from orchestrator.cli.command import Noun, pass_session
+from orchestrator.cli.incident import diffs
+from orchestrator.cli.render import Facts, Table, moment
+from orchestrator.cli.session import Session
+from orchestrator.errors import UsageError
+
+Json = Mapping[str, Any]
+
+
+@click.group(cls=Noun, no_args_is_help=True)
+def run() -> None:
+    """Follow, cancel, undo, settle and start runs."""
+
+
+@run.command("list")
+@click.option("--incident", help="Only runs of this incident.")
+@click.option("--entry", help="Only runs of this catalogue entry.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="How many at most.")
+@pass_session
+def list_(session: Session, incident: str | None, entry: str | None, limit: int) -> None:
+    """List runs, newest first."""
+    with session.client() as client:
+        found = client.items("/api/v1/runs", limit, incident=incident, entry=entry)
+    rows = [
+        (item["id"], item["kind"], item["entry"], item["state"], item.get("outcome"), list(item["hosts"]), moment(item.get("started_at")))
+        for item in found
+    ]
+    session.show({"items": found}, (Table(("id", "kind", "entry", "state", "outcome", "hosts", "started"), rows, "No runs."),))
+
+
+@run.command()
+@click.argument("id")
+@pass_session
+def show(session: Session, id: str) -> None:  # noqa: A002
+    """Show a run: its outcome per host, and what it changed."""
+    with session.client() as client:
+        found = client.get(f"/api/v1/runs/{segment(id)}")
+    facts = Facts(
+        (
+            ("run", found["id"]),
+            ("kind", found["kind"]),
+            ("entry", found["entry"]),
+            ("state", found["state"]),
+            ("outcome", found.get("outcome")),
+            ("message", found.get("message")),
+            ("started", moment(found.get("started_at"))),
+            ("ended", moment(found.get("ended_at"))),
+        )
+    )
+    names = ("ok", "changed", "failures", "unreachable", "skipped")
+    rows = [(host, *(stats.get(name, 0) for name in names)) for host, stats in found["hosts"].items()]
+    session.show(found, (facts, "", Table(("host", *names), rows, "No host was reached."), *diffs(found)))
+
+
+@run.command()
+@click.argument("id")
+@pass_session
+def tail(session: Session, id: str) -> int:  # noqa: A002
+    """Follow a run until it ends; exit code 1 if it was not successful."""
+    with session.client() as client:
+        session.show_lines(_lines(client.events(id)))
+        return 0 if client.get(f"/api/v1/runs/{segment(id)}").get("outcome") == "successful" else 1
+
+
+def _lines(events: Iterator[dict[str, Any]]) -> Iterator[tuple[Json, str]]:
+    for event in events:
+        words = (moment(event.get("at"))[11:], event["kind"], event.get("host"), event.get("task"), event.get("text"))
+        yield event, "  ".join(" ".join(str(item).split()) for item in words if item)
+
+
+@run.command()
+@click.argument("id")
+@pass_session
+def cancel(session: Session, id: str) -> None:  # noqa: A002
+    """Cancel a run that goes on; what it has done so far stays done."""
+    with session.client() as client:
+        answer = client.post(f"/api/v1/runs/{segment(id)}/cancel")
+    session.done(answer, f"{id}: is being cancelled; the outcome is then verified.")
+
+
+@run.command()
+@click.argument("id")
+@pass_session
+def undo(session: Session, id: str) -> None:  # noqa: A002
+    """Take a run back by the entry's undo play: a run with its own guards."""
+    with session.client() as client:
+        answer = client.post(f"/api/v1/runs/{segment(id)}/undo")
+    session.done(answer, f"{id}: the undo is on its way; the incident is {answer.get('status', 'open')}.")
+
+
+@run.command()
+@click.argument("id")
+@click.option("--outcome", type=click.Choice(["done", "not-done"]), required=True, help="What you found on the host.")
+@click.option("--reason", required=True, help="How you know; kept on record.")
+@pass_session
+def settle(session: Session, id: str, outcome: str, reason: str) -> None:  # noqa: A002
+    """Say how a run of unknown outcome ended; this frees its hosts."""
+    with session.client() as client:
+        answer = client.post(f"/api/v1/runs/{segment(id)}/settle", {"outcome": outcome, "reason": reason})
+    session.done(answer, f"{id}: settled as {outcome}; its hosts are free.")
+
+
+@run.command()
+@click.argument("entry")
+@click.option("--host", "hosts", multiple=True, required=True, help="An inventory host; commas or several times.")
+@click.option("--set", "values", multiple=True, metavar="NAME=VALUE", help="A parameter.")
+@click.option("--reason", default="", help="Why; kept on record.")
+@pass_session
+def start(session: Session, entry: str, hosts: tuple[str, ...], values: tuple[str, ...], reason: str) -> None:
+    r"""Propose a run yourself: the same card, the same guards.
+
+    \b
+    Example:
+      orchestrator run start restart_service --host web1 --set restart_service_name=nginx --reason "config deployed"
+    """
+    with session.client() as client:
+        types = {item["name"]: item["type"] for item in client.get(f"/api/v1/catalogue/{segment(entry)}").get("parameters", ())}
+        body = {"entry": entry, "hosts": split(hosts), "parameters": parameters(values, types), "reason": reason}
+        answer = client.post("/api/v1/runs", body)
+    session.done(answer, f"Incident {answer['id']} carries it; it is {answer['status']}.")
+
+
+def parameters(values: tuple[str, ...], types: Mapping[str, str]) -> dict[str, Any]:
+    """Return `name=value` options as parameters; a value is text where the entry says `str`, else JSON.
+
+    Raises:
+        UsageError: an option has no `=` or no name.
+    """
+    parsed: dict[str, Any] = {}
+    for value in values:
+        name, separator, text = value.partition("=")
+        if not separator or not name:
+            raise UsageError(f"--set {value!r}: is not name=value. Mend: write --set restart_service_name=nginx.")
+        parsed[name] = text if types.get(name) == "str" else value_of(text)
+    return parsed
