@@ -812,6 +812,8 @@ class Incident:
     blocked_by: str = ""
     """What an approved incident waits for: `paused`, `host:web1`, `cooldown`, `parent:…`."""
     taken_by: str = ""
+    waiting_since: datetime | None = None
+    """Since when it waits in its present step."""
     created_at: datetime | None = None
     updated_at: datetime | None = None
 
@@ -856,6 +858,8 @@ class AuditEvent:
     prev: str
     hash: str
     """SHA-256 over incident, seq, at, kind, actor, digest and prev."""
+    salt: str = ""
+    """Random, so that the digest of a redacted body tells nothing."""
 
 
 # ---------------------------------------------------------------- what lists show

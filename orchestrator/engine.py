@@ -1,0 +1,205 @@
+"""The durable engine: carries every incident from step to step, and survives being killed at any line.
+
+The incident row is the truth. huey wakes workers; a sweeper sends again what was lost with one. Each worker holds an
+incident by a lease that a heartbeat renews; a worker that loses it writes nothing more.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from huey.consumer import Consumer
+from huey.contrib.sql_huey import SqlHuey
+
+from orchestrator.errors import LeaseLost, StoreUnavailable
+from orchestrator.lifecycle import Signal, Step
+from orchestrator.model import Incident
+from orchestrator.store import Claim, Store
+
+log = logging.getLogger(__name__)
+
+SWEPT_AT_ONCE = 64
+"""Tasks in the carrier's queue above which the sweeper adds none: they would be doubles."""
+
+Advance = Callable[[Incident, Sequence[Signal], str], Step]
+"""(incident, signals, owner) → the next step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """Something done again and again by one worker thread."""
+
+    name: str
+    every_s: float
+    do: Callable[[], None]
+
+
+class _QuietConsumer(Consumer):  # type: ignore[misc]
+    """huey's consumer without its signal handlers: the process is ours."""
+
+    def _set_signal_handlers(self) -> None:
+        return
+
+
+class Engine:
+    """Wakes, claims and advances incidents.
+
+    Args:
+        store: the database.
+        advance: the corridor.
+        limits: (incident) → the slots a changing run of it needs beside its hosts.
+        threads: incidents worked on at once.
+        lease_s: a worker that is silent this long loses its incidents.
+        sweep_s: seconds between looks for due or abandoned incidents.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        advance: Advance,
+        limits: Callable[[Incident], Sequence[tuple[str, int]]],
+        *,
+        threads: int,
+        lease_s: float,
+        sweep_s: float,
+    ) -> None:
+        self._store, self._advance, self._limits = store, advance, limits
+        self._threads, self._lease_s, self._sweep_s = threads, lease_s, sweep_s
+        self._held: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._consumer: Any = None
+        self._others: list[threading.Thread] = []
+        self.last_sweep = 0.0
+        self._huey: Any = None
+        self._task: Any = None
+
+    def open(self) -> None:
+        """Connect the carrier to the store's database; its tables are made here."""
+        self._huey = SqlHuey(name="incidents", database=self._store.db.raw, results=False, utc=True)
+        self._task = self._huey.task(name="advance")(self.work)
+
+    # ------------------------------------------------------------ the door
+
+    def wake(self, incident: str) -> None:
+        """Send an incident to a worker, in the caller's transaction: rolled back with it."""
+        self._task(incident)
+
+    def signal(self, incident: str, kind: str, data: dict[str, Any]) -> int:
+        """Tell an incident something and wake it; return the signal's number."""
+        return self._store.incidents.signal(incident, kind, data, self.wake)
+
+    def start(self, chores: Sequence[Chore] = ()) -> None:
+        """Start working: the carrier's threads, the heartbeat, the sweeper and the chores."""
+        logging.getLogger("huey").setLevel(logging.WARNING)
+        self._consumer = _QuietConsumer(self._huey, workers=self._threads, periodic=False, initial_delay=0.05, max_delay=0.2, backoff=1.3)
+        self._consumer.start()
+        self._spawn("heartbeat", self._lease_s / 4, self._beat)
+        self._spawn("sweeper", self._sweep_s, self.sweep)
+        for chore in chores:
+            self._spawn(chore.name, chore.every_s, chore.do)
+
+    def stop(self, wait_s: float = 20.0) -> None:
+        """Start nothing more, let what runs come to the end of its step, and hand over what does not within `wait_s`."""
+        self._stop.set()
+        if self._consumer is not None:
+            self._consumer.stop_flag.set()
+        deadline = time.monotonic() + wait_s
+        while self._held and time.monotonic() < deadline:
+            time.sleep(0.02)
+        with self._lock:
+            left = dict(self._held)
+        for incident, owner in left.items():
+            self._store.incidents.release(incident, owner)
+        for thread in self._others:
+            thread.join(timeout=5.0)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether nothing new may start."""
+        return self._stop.is_set()
+
+    def holds(self, incident: str) -> str:
+        """Return the token by which this process holds an incident, or an empty string."""
+        return self._held.get(incident, "")
+
+    # ------------------------------------------------------------ one incident
+
+    def work(self, incident: str) -> None:
+        """Advance an incident until it waits or ends; nothing happens if another worker has it."""
+        owner = secrets.token_hex(8)
+        try:
+            claim = None if self.stopping else self._store.incidents.claim(incident, owner, self._lease_s)
+            if claim is None:
+                return
+            with self._lock:
+                self._held[incident] = owner
+            self._go_on(claim)
+        except LeaseLost:
+            log.warning("incident %s was taken over by another worker", incident)
+        except StoreUnavailable as error:
+            log.warning("incident %s waits: %s", incident, error)
+        finally:
+            with self._lock:
+                self._held.pop(incident, None)
+
+    def _go_on(self, claim: Claim) -> None:
+        while True:
+            step = self._step(claim)
+            if step is None:
+                return
+            if not self._store.incidents.commit(claim, step, self._limits, self.wake):
+                return
+            if self.stopping:
+                self._store.incidents.release(claim.incident.id, claim.owner)
+                return
+            claim = self._store.incidents.look(claim.incident.id, claim.owner)
+
+    def _step(self, claim: Claim) -> Step | None:
+        try:
+            return self._advance(claim.incident, [signal for _, signal in claim.signals], claim.owner)
+        except (LeaseLost, StoreUnavailable):
+            raise
+        except Exception as error:
+            log.exception("a step of incident %s failed", claim.incident.id)
+            self._store.incidents.fail(claim, f"{type(error).__name__}: {error}")
+            return None
+
+    # ------------------------------------------------------------ beside it
+
+    def _beat(self) -> None:
+        with self._lock:
+            held = dict(self._held)
+        for incident, owner in held.items():
+            if not self._store.incidents.renew(incident, owner, self._lease_s):
+                log.warning("incident %s could not be kept", incident)
+
+    def sweep(self) -> None:
+        """Send every incident that is due and held by nobody."""
+        room = SWEPT_AT_ONCE - self._huey.storage.queue_size()
+        due = [incident for incident in self._store.incidents.due(SWEPT_AT_ONCE) if not self._held.get(incident)]
+        with self._store.db.transaction():
+            for incident in due[: max(0, room)]:
+                self.wake(incident)
+        self.last_sweep = time.monotonic()
+
+    def _spawn(self, name: str, every_s: float, do: Callable[[], None]) -> None:
+        def loop() -> None:
+            while not self._stop.wait(every_s):
+                try:
+                    do()
+                except StoreUnavailable as error:
+                    log.warning("%s: %s", name, error)
+                except Exception:
+                    log.exception("%s failed", name)
+            self._store.db.close()
+
+        thread = threading.Thread(target=loop, name=name, daemon=True)
+        thread.start()
+        self._others.append(thread)
