@@ -1,0 +1,155 @@
+"""Hosts and parameters of an entry, derived from the alert's labels and the inventory alone.
+
+The matchers use what stands here as it is; a model's answer is measured against it. No text of an annotation ever becomes a value.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.catalogue import check_parameters
+from orchestrator.decide.plain import has_control, one_line
+from orchestrator.model import Alert, Entry, Host, Parameter, Reason
+
+_INTEGER = re.compile(r"-?[0-9]{1,15}")
+_NUMBER = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")
+_UNIT = ".service"
+_LABELS = "labels."
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why an entry cannot run as it stands, with its mend."""
+
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """What the labels say about an entry's parameters."""
+
+    parameters: Mapping[str, Any]
+    origins: Mapping[str, str]
+    """Parameter name → `labels.<name>` or `default`."""
+    problems: tuple[Problem, ...] = ()
+
+
+def targets_problem(entry: Entry, hosts: Sequence[Host]) -> Problem | None:
+    """Say why `entry` may not touch `hosts`, or None where it may: group membership and number."""
+    if entry.targets.groups:
+        for host in hosts:
+            if not set(host.groups) & set(entry.targets.groups):
+                groups = ", ".join(entry.targets.groups)
+                detail = f"host {host.name} is in none of the groups {groups}. Mend: add it to one of them in the inventory."
+                return Problem(Reason.NOT_ALLOWED, detail)
+    if len(hosts) > entry.targets.max_hosts:
+        detail = f"the alert has {len(hosts)} hosts and the entry takes at most {entry.targets.max_hosts}. Mend: choose hosts by hand."
+        return Problem(Reason.BLAST_RADIUS, detail)
+    return None
+
+
+def derive(entry: Entry, alert: Alert, hosts: Sequence[Host]) -> Values:
+    """Return the parameters of `entry` as the alert's labels give them.
+
+    Args:
+        entry: a catalogue entry.
+        alert: the alert; only its labels are read.
+        hosts: the hosts that the play would touch; their allow-lists decide.
+
+    Returns:
+        The values, where each comes from, and every reason why they cannot be used.
+    """
+    parameters: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    problems: list[Problem] = []
+    for parameter in entry.parameters:
+        value, origin = _labelled(parameter, alert, hosts)
+        if not origin and parameter.default is not None:
+            value, origin = parameter.default, "default"
+        if origin:
+            parameters[parameter.name], origins[parameter.name] = value, origin
+        elif parameter.required:
+            problems.append(_without_value(parameter))
+    problems += forbidden(entry, parameters, hosts)
+    return Values(parameters, origins, tuple(problems))
+
+
+def forbidden(entry: Entry, parameters: Mapping[str, Any], hosts: Sequence[Host]) -> list[Problem]:
+    """Say what of `parameters` the entry's schema or a host's allow-list refuses; parameters without a value are not looked at."""
+    given = {parameter.name for parameter in entry.parameters if parameter.name in parameters}
+    absent = {parameter.name for parameter in entry.parameters if parameter.required} - given
+    found = [] if absent else [f"{line}" for line in check_parameters(entry, parameters)]
+    found += [f"{name} holds characters that cannot be seen" for name, value in parameters.items() if _hidden(value)]
+    problems = [Problem(Reason.NOT_ALLOWED, one_line(line)) for line in found]
+    for parameter in entry.parameters:
+        if parameter.allow_list and parameter.name in parameters:
+            problems += _unlisted(parameter, parameters[parameter.name], hosts)
+    return problems
+
+
+def _labelled(parameter: Parameter, alert: Alert, hosts: Sequence[Host]) -> tuple[Any, str]:
+    """Return the first label's value that is there, and its name; an empty name where none is."""
+    for source in parameter.sources:
+        raw = alert.labels.get(source.removeprefix(_LABELS), "") if source.startswith(_LABELS) else ""
+        if raw:
+            return _typed(parameter, _unit_name(parameter, raw, hosts)), source
+    return None, ""
+
+
+def _typed(parameter: Parameter, raw: str) -> Any:
+    """Return `raw` as the parameter's type; unchanged, for the schema to refuse, where it is no such thing."""
+    match parameter.type:
+        case "int" if _INTEGER.fullmatch(raw):
+            return int(raw)
+        case "float" if _NUMBER.fullmatch(raw) and math.isfinite(float(raw)):
+            return float(raw)
+        case "bool" if raw in ("true", "false"):
+            return raw == "true"
+        case "list":
+            return [raw]
+        case _:
+            return raw
+
+
+def _unit_name(parameter: Parameter, raw: str, hosts: Sequence[Host]) -> str:
+    """Return a service's name as the allow-lists write it: `nginx.service` may be listed as `nginx`."""
+    if not parameter.allow_list or not raw.endswith(_UNIT) or _all_allow(parameter, raw, hosts):
+        return raw
+    short = raw.removesuffix(_UNIT)
+    return short if _all_allow(parameter, short, hosts) else raw
+
+
+def _all_allow(parameter: Parameter, value: str, hosts: Sequence[Host]) -> bool:
+    return all(host.allows(parameter.allow_list, value) for host in hosts)
+
+
+def _unlisted(parameter: Parameter, value: Any, hosts: Sequence[Host]) -> list[Problem]:
+    """Return a problem for each host whose allow-list does not hold the value; an empty value names nothing."""
+    names = [str(item) for item in value] if isinstance(value, list | tuple) else [str(value)]
+    return [
+        Problem(
+            Reason.NOT_ALLOWED,
+            f"{parameter.name} = {one_line(name, 80)!r} is not on {host.name}'s allow-list {parameter.allow_list}. "
+            f"Mend: add it to {parameter.allow_list} of {host.name} in the inventory, if it may be touched.",
+        )
+        for host in hosts
+        for name in names
+        if name and not host.allows(parameter.allow_list, name)
+    ]
+
+
+def _without_value(parameter: Parameter) -> Problem:
+    labels = " or ".join(source.removeprefix(_LABELS) for source in parameter.sources)
+    mend = f"give the alert the label {labels}" if labels else "start the entry by hand with a value"
+    return Problem(Reason.NO_ENTRY, f"{parameter.name} has no value. Mend: {mend}.")
+
+
+def _hidden(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return any(_hidden(item) for item in value)
+    return isinstance(value, str) and has_control(value)
