@@ -12,6 +12,7 @@ from orchestrator.cli.client import Client, segment
 from orchestrator.cli.command import Noun, pass_session
 from orchestrator.cli.render import Block, Facts, Page, Part, Table, moment
 from orchestrator.cli.session import Session
+from orchestrator.cli.story import sentence
 
 Json = Mapping[str, Any]
 CELL: Final = 120
@@ -32,7 +33,7 @@ def incident() -> None:
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="How many at most.")
 @click.option("--watch", is_flag=True, help="Show the list anew every two seconds until Ctrl-C.")
 @pass_session
-def list_(session: Session, limit: int, watch: bool, **filters: Any) -> None:
+def list_(session: Session, /, limit: int, watch: bool, **filters: Any) -> None:
     r"""List incidents, newest first.
 
     \b
@@ -144,33 +145,9 @@ def timeline(events: list[dict[str, Any]]) -> Table:
     """Return the table of what happened."""
     return Table(
         ("time", "what", "who", "details"),
-        [(moment(event["at"]), event["kind"], event["actor"], told(event)) for event in events],
+        [(moment(event["at"]), event["kind"], event["actor"], sentence(event)) for event in events],
         "Nothing is on record.",
     )
-
-
-SHOWN: Final = (
-    "status",
-    "reason",
-    "detail",
-    "summary",
-    "entry",
-    "effect",
-    "reasons",
-    "run",
-    "outcome",
-    "health",
-    "state",
-    "approve",
-    "message",
-)
-
-
-def told(event: Json) -> str:
-    """Return the part of an audit event's data that a person wants first."""
-    data = event.get("data") or {}
-    parts = [f"{name}={_short(data[name])}" for name in SHOWN if data.get(name) not in (None, "", [], {})]
-    return "; ".join(parts)
 
 
 def _short(value: Any) -> str:
