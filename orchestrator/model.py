@@ -494,6 +494,8 @@ class Entry:
     roles: tuple[str, ...] = ()
     max_parallel: int = 0
     """How many changing runs of this entry at once; 0: no limit of its own."""
+    read_as_root: bool = False
+    """Whether its read-only plays may become root, once an admin has admitted the digest."""
 
 
 @dataclass(frozen=True, slots=True)

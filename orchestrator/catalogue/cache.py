@@ -1,0 +1,39 @@
+"""The catalogue as it stands on disk now, without reading it each time."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from orchestrator.catalogue.files import stat_fingerprint
+from orchestrator.catalogue.loader import load
+from orchestrator.model import Catalogue
+
+
+class CatalogueCache:
+    """Loads again when a file was added, removed or changed: an entry dropped in is found without a restart.
+
+    Args:
+        path: the folder of entries.
+        roles: the folder of roles.
+    """
+
+    def __init__(self, path: Path, roles: Path) -> None:
+        self._path, self._roles = path, roles
+        self._lock = threading.Lock()
+        self._fingerprint: object = None
+        self._catalogue: Catalogue | None = None
+
+    def get(self) -> Catalogue:
+        """Return the catalogue; one object as long as nothing changes on disk.
+
+        Raises:
+            CatalogueError: the folder itself is gone.
+        """
+        with self._lock:
+            # Taken before reading: what changes in between is found the next time.
+            fingerprint = stat_fingerprint((self._path, self._roles))
+            if self._catalogue is None or fingerprint != self._fingerprint:
+                self._catalogue = load(self._path, self._roles)
+                self._fingerprint = fingerprint
+            return self._catalogue
