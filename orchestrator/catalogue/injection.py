@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from orchestrator.catalogue.readonly import is_reading
-from orchestrator.catalogue.tasks import Task, has_template
+from orchestrator.catalogue.tasks import Task, argv_words, has_template
 from orchestrator.errors import CatalogueError
 
 _SHELLS = frozenset({"shell", "raw", "script", "expect", "win_shell", "win_command", "ansible.windows.win_shell", "ansible.builtin.expect"})
@@ -45,16 +45,20 @@ def _reason(task: Task) -> str:
         return "a parameter or variable is used in a free-form command." if has_template(arguments) else ""
     if not isinstance(arguments, Mapping):
         return "this command has no argv list."
-    if has_template(arguments.get("cmd")) or has_template(arguments.get("_raw_params")):
+    if has_template([arguments.get("cmd"), arguments.get("_raw_params")]):
         return "a parameter or variable is used in a free-form command."
-    return _reason_argv(arguments.get("argv"))
+    return _reason_argv(arguments["argv"]) if "argv" in arguments else ""
 
 
 def _reason_argv(argv: Any) -> str:
     """Return why an argv list turns a value into code: a template as a whole list, or as the script of an interpreter."""
+    words = argv_words(argv)
+    if not words:
+        return "argv is no list."
     if isinstance(argv, str):
-        return "argv is one template, not a list." if has_template(argv) else ""
-    words = [str(word) for word in argv] if isinstance(argv, list) else []
+        # Which word of such a list is a value cannot be told.
+        found = next((word for word in words if word.rsplit("/", 1)[-1] in _INTERPRETERS), "")
+        return f"a parameter or variable may be used as code of {found}." if found else ""
     for position, word in enumerate(words):
         if word.rsplit("/", 1)[-1] not in _INTERPRETERS:
             continue

@@ -104,7 +104,7 @@ def _read_entry(folder: Path, shelf: Shelf, problems: list[CatalogueError]) -> E
     verify = block.verify
     return Entry(
         id=folder.name,
-        title=str(spec.get("short_description") or meta["short_description"]),
+        title=str(meta.get("short_description") or spec["short_description"]),
         description=_words(meta.get("description") or spec.get("description") or ""),
         folder=str(folder.resolve()),
         digest=digest_of(folder, roles),

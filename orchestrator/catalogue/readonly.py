@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from orchestrator.catalogue.files import read_yaml
 from orchestrator.catalogue.plays import Play, RoleFiles, Shelf, included_file, uses_in
-from orchestrator.catalogue.tasks import INCLUDES, RoleUse, Task, short, strings_in
+from orchestrator.catalogue.tasks import INCLUDES, RoleUse, Task, argv_words, has_template, short, strings_in
 from orchestrator.errors import CatalogueError
 
 MODULES = frozenset(
@@ -37,6 +38,8 @@ _CHANGING_VERBS = frozenset(
     """restart start stop reload try-restart reload-or-restart force-reload kill enable disable mask unmask signal update reread add remove rm
     shutdown reboot poweroff isolate daemon-reload daemon-reexec set-property edit clear promote exec run quit reopen""".split(),  # noqa: SIM905 - words read better in lines
 )
+_WRAPPERS = frozenset({"timeout", "nice", "ionice", "stdbuf"})
+_WRAPPER_OPTION = re.compile(r"-.*|[0-9.]+[smhd]?")
 _ROOT = "an admin has to admit it: say read_as_root: true in the catalogue block, or read without root."
 
 
@@ -53,12 +56,28 @@ def check_read_only(play: Play, shelf: Shelf, *, root: bool) -> list[CatalogueEr
     """
     problems = [*_check_keywords(play.file, "0", play.data, root=root), *_check_lookups(play.file, "0.vars", play.data.get("vars"))]
     problems += _check_plugins(play.file.parent)
-    for key in ("connection", "vars_files", "strategy"):
-        if key in play.data:
-            problems.append(CatalogueError(str(play.file), f"0.{key}", f"{key} is refused in a read-only play.", "leave it out."))
+    problems += [
+        CatalogueError(str(play.file), f"0.{key}", f"{key} is refused in a read-only play.", "leave it out.")
+        for key in ("connection", "strategy", "vars_prompt")
+        if key in play.data
+    ]
+    problems += _check_vars_files(play)
     for task in play.tasks:
         problems += _check_task(task, root=root)
     problems += _check_roles(play.roles, shelf, root=root)
+    return problems
+
+
+def _check_vars_files(play: Play) -> list[CatalogueError]:
+    """Check that a play's files of variables are named literally, stand in its folder and run no lookup."""
+    problems: list[CatalogueError] = []
+    listed = play.data.get("vars_files") or []
+    for name in listed if isinstance(listed, list) else [listed]:
+        if not isinstance(name, str) or has_template(name) or "/" in name:
+            problem = f"vars_files: {name!r} is refused in a read-only play."
+            problems.append(CatalogueError(str(play.file), "0.vars_files", problem, "name files of the entry's folder."))
+        else:
+            problems += _check_lookups(play.file.parent / name, "", read_yaml(play.file.parent / name))
     return problems
 
 
@@ -107,12 +126,8 @@ def _reachable(role: RoleFiles, use: RoleUse, problems: list[CatalogueError]) ->
             if task.module not in INCLUDES:
                 continue
             target = included_file(task)
-            if target is None:
-                problems.append(
-                    CatalogueError(str(task.file), task.field, "which file this includes is a template.", "write the file's name.")
-                )
-            else:
-                waiting.append(_below_tasks(role, task, target))
+            # Where a template names the file, it may be any of the role's.
+            waiting += role.tasks if target is None else [_below_tasks(role, task, target)]
 
 
 def _below_tasks(role: RoleFiles, task: Task, target: str) -> str:
@@ -167,27 +182,25 @@ def _check_module(task: Task) -> list[CatalogueError]:
 
 def _check_command(task: Task, arguments: Mapping[str, Any]) -> list[CatalogueError]:
     """Check that a command is an argv list, of a program and a verb that are not known to change anything."""
-    argv = arguments.get("argv")
-    if not isinstance(argv, list) or not argv or "cmd" in arguments or "_raw_params" in arguments:
-        return [
-            CatalogueError(
-                str(task.file), task.field, "a command of a read-only play has to be an argv list.", "write argv: [program, argument]."
-            )
-        ]
-    words = [str(word) for word in argv]
-    program = words[0].rsplit("/", 1)[-1]
+    words = argv_words(arguments.get("argv"))
+    if not words or "cmd" in arguments or "_raw_params" in arguments:
+        problem = "a command of a read-only play has to be an argv list."
+        return [CatalogueError(str(task.file), task.field, problem, "write argv: [program, argument].")]
+    while len(words) > 1 and (_name(words[0]) in _WRAPPERS or _WRAPPER_OPTION.fullmatch(words[0])):
+        words = words[1:]
+    program = _name(words[0])
     verbs = _CHANGING_VERBS.intersection(words[1:]) if program in _MANAGERS or "{{" in words[0] else frozenset[str]()
-    inner = (
-        [word for word in words[1:] if word.rsplit("/", 1)[-1] in _CHANGING_PROGRAMS]
-        if program in ("timeout", "nice", "ionice", "stdbuf")
-        else []
-    )
-    if program in _CHANGING_PROGRAMS or verbs or inner:
-        what = ", ".join([program, *sorted(verbs), *inner])
+    if program in _CHANGING_PROGRAMS or verbs:
+        what = " ".join([program, *sorted(verbs)])
         return [
             CatalogueError(str(task.file), task.field, f"a read-only play must not run this: {what}.", "read without changing anything.")
         ]
     return []
+
+
+def _name(word: str) -> str:
+    """Return a program's name without its folder."""
+    return word.rsplit("/", 1)[-1]
 
 
 def _check_keywords(file: Path, where: str, keywords: Mapping[str, Any], *, root: bool) -> list[CatalogueError]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,3 +127,21 @@ def free_form(task: Task, key: str) -> str:
         value = task.arguments.get(key, task.arguments.get("_raw_params", ""))
         return value if isinstance(value, str) else ""
     return task.arguments.strip() if isinstance(task.arguments, str) else ""
+
+
+def argv_words(argv: Any) -> list[str]:
+    """Return the words of a command's `argv`; empty where it is no list.
+
+    A list may also be written as one template that starts with a list: `"{{ ['df', '-P'] + paths }}"`. Of such a one the literal words are
+    returned, in order, and `{{` first where the program itself is no literal.
+    """
+    if isinstance(argv, list):
+        return [str(word) for word in argv]
+    if not isinstance(argv, str) or not (template := _LIST_TEMPLATE.fullmatch(argv.strip())):
+        return []
+    words = [first or second for first, second in _LITERAL.findall(template[0])]
+    return words if _LITERAL.match(template[1]) else ["{{", *words]
+
+
+_LIST_TEMPLATE = re.compile(r"\{\{\s*\[\s*((?:(?!\}\}|\{[{%]).)*)\}\}", re.DOTALL)
+_LITERAL = re.compile(r"'([^']*)'|\"([^\"]*)\"")
