@@ -63,8 +63,9 @@ def allowed(parameter: Parameter, values: Values) -> tuple[Any, ...]:
     """Return the values a model may give `parameter`: the label's own where a label tells, else the choices and the default."""
     if values.origins.get(parameter.name, "").startswith("labels."):
         return (values.parameters[parameter.name],)
-    default = () if parameter.default is None or parameter.default in parameter.choices else (parameter.default,)
-    return (*parameter.choices, *default)
+    choices: list[Any] = [[choice] for choice in parameter.choices] if parameter.type == "list" else list(parameter.choices)
+    default = values.parameters.get(parameter.name)
+    return tuple(choices) if default is None or default in choices else (*choices, default)
 
 
 def faults(choice: ModelChoice, alert: Alert, entries: Sequence[Entry], hosts: Sequence[Host]) -> list[str]:
@@ -118,7 +119,9 @@ def _parameter_faults(choice: ModelChoice, entry: Entry, alert: Alert, hosts: Se
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Return whether two values are equal and of one type: 1 is not true."""
+    """Return whether two values are equal and of one kind: 1 is 1.0, but not true."""
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
         return len(one) == len(other) and all(_same(left, right) for left, right in zip(one, other, strict=True))
-    return type(one) is type(other) and bool(one == other)
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    return bool(one == other)

@@ -70,7 +70,7 @@ def derive(entry: Entry, alert: Alert, hosts: Sequence[Host]) -> Values:
     for parameter in entry.parameters:
         value, origin = _labelled(parameter, alert, hosts)
         if not origin and parameter.default is not None:
-            value, origin = parameter.default, "default"
+            value, origin = list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default, "default"
         if origin:
             parameters[parameter.name], origins[parameter.name] = value, origin
         elif parameter.required:
