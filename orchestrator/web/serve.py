@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -14,6 +15,7 @@ from flask import Flask
 _SPARE_BYTES = 64 * 1024 * 1024
 """Bodies over the limit are read this far, so that the sender hears the 413 instead of a broken connection."""
 _TICK_S = 0.5
+_DRAIN_S = 5.0
 
 
 def serve(app: Flask, host: str, port: int, threads: int, ready: Callable[[str], None]) -> None:
@@ -29,10 +31,13 @@ def serve(app: Flask, host: str, port: int, threads: int, ready: Callable[[str],
     Raises:
         OSError: the address cannot be listened on.
     """
-    from waitress.server import create_server
+    from waitress import wasyncore
+    from waitress.server import BaseWSGIServer, create_server
 
+    sockets: dict[int, Any] = {}
     server = create_server(
         app,
+        map=sockets,
         host=host,
         port=port,
         threads=threads,
@@ -40,38 +45,44 @@ def serve(app: Flask, host: str, port: int, threads: int, ready: Callable[[str],
         max_request_body_size=app.config["MAX_CONTENT_LENGTH"] + _SPARE_BYTES,
         channel_request_lookahead=1,  # lets a stream notice that its reader has gone
         clear_untrusted_proxy_headers=False,  # nothing trusts them; that one is there tells that the caller is elsewhere
-        asyncore_loop_timeout=_TICK_S,
     )
-    for part in list(_sockets(server)):
-        part.channel_class = _channel()
+    listeners = [part for part in sockets.values() if isinstance(part, BaseWSGIServer)]
+    channel = _channel()
+    for part in listeners:
+        part.channel_class = channel
     stop = app.extensions["streams"].stop
     previous = _on_signals(stop)
     try:
-        ready(_address(server, host))
-        _loop(server, stop)
+        ready(_address(host, listeners[0].effective_port))
+        while not stop.is_set():
+            wasyncore.loop(timeout=_TICK_S, use_poll=True, map=sockets, count=1)
+        _drain(listeners, sockets)
     finally:
         stop.set()
         for number, handler in previous.items():
             signal.signal(number, handler)
         server.task_dispatcher.shutdown()
-        _close(server)
+        for part in listeners:
+            part.close()
+        wasyncore.close_all(sockets, ignore_all=True)
 
 
-def _sockets(server: Any) -> Any:
-    """Return waitress' listening servers: one, or several where the host's name has several addresses."""
-    from waitress.server import BaseWSGIServer
+def _drain(listeners: list[Any], sockets: dict[int, Any]) -> None:
+    """Take no more connections; let the requests under way be answered, for a while."""
+    from waitress import wasyncore
 
-    if isinstance(server, BaseWSGIServer):
-        return [server]
-    return [part for part in server.map.values() if isinstance(part, BaseWSGIServer)]
-
-
-def _map(server: Any) -> Any:
-    return getattr(server, "_map", None) or server.map
+    for part in listeners:
+        part.accepting = False
+    end = time.monotonic() + _DRAIN_S
+    while time.monotonic() < end and any(_busy(part) for part in listeners):
+        wasyncore.loop(timeout=0.05, use_poll=True, map=sockets, count=1)
 
 
-def _address(server: Any, host: str) -> str:
-    port = next(iter(_sockets(server))).effective_port
+def _busy(listener: Any) -> bool:
+    return any(channel.requests or channel.total_outbufs_len for channel in list(listener.active_channels.values()))
+
+
+def _address(host: str, port: int) -> str:
     name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - how this machine reaches it
     return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
@@ -85,21 +96,6 @@ def _on_signals(stop: threading.Event) -> dict[int, Any]:
         stop.set()
 
     return {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
-
-
-def _loop(server: Any, stop: threading.Event) -> None:
-    from waitress import wasyncore
-
-    while not stop.is_set():
-        wasyncore.loop(timeout=_TICK_S, use_poll=True, map=_map(server), count=1)
-
-
-def _close(server: Any) -> None:
-    from waitress import wasyncore
-
-    for part in _sockets(server):
-        part.close()
-    wasyncore.close_all(_map(server), ignore_all=True)
 
 
 def _channel() -> Any:

@@ -101,7 +101,7 @@ def test_streams_leave_room_for_alerts(small):
         stream.request("GET", RUN, headers={"Authorization": "Bearer viewer-token", "Accept": "text/event-stream"})
         answer = stream.getresponse()
         assert answer.status == 200
-        assert answer.fp.readline().startswith(b"retry")
+        assert answer.readline().startswith(b"retry")
         assert ask(where, "GET", RUN, Accept="text/event-stream")[0] == 503
         assert ask(where, "POST", "/alert", b'{"alerts": []}')[0] == 202
         answer.close()
