@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,10 @@ class Database:
         row = self._sql("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint").fetchone()
         return int(row[0])
 
+    def now(self) -> datetime:
+        """Return the database's clock as an aware UTC datetime."""
+        return datetime.fromtimestamp(self.now_ms() / 1000, tz=UTC)
+
     def _sql(self, statement: str) -> Any:
         return self.raw.execute_sql(statement)  # type: ignore[no-untyped-call]
 
@@ -139,4 +144,6 @@ def _open(url: str, synchronous: str) -> Any:
         database = connect(url, connect_timeout=5, keepalives_idle=5, keepalives_interval=2, keepalives_count=3)
         if isinstance(database, PostgresqlDatabase):
             return database
-    raise SettingsError([f"database.url: {url.rsplit('@', 1)[-1]!r} is neither sqlite:///PATH nor postgresql://…. Mend: write one of these."])
+    raise SettingsError(
+        [f"database.url: {url.rsplit('@', 1)[-1]!r} is neither sqlite:///PATH nor postgresql://…. Mend: write one of these."]
+    )

@@ -367,6 +367,13 @@ class Incidents:
 
     # ------------------------------------------------------------ signals
 
+    def resolve(self, identity: str, wake: Callable[[str], None]) -> None:
+        """Tell an incident that its alert has resolved, though no delivery said so."""
+        with self._db.transaction():
+            changed = self._t.incident.update(firing=False).where(self._t.incident.id == identity, self._t.incident.firing).execute()
+            if changed:
+                self._signal(identity, "resolved", {"actor": "reconciliation"}, self._db.now_ms(), wake)
+
     def signal(self, identity: str, kind: str, data: Mapping[str, Any], wake: Callable[[str], None]) -> int:
         """Tell an incident something; return the signal's number."""
         with self._db.transaction():
@@ -431,6 +438,12 @@ class Incidents:
             rows = list(query.order_by(table.id.desc()).limit(limit + 1))
         items = [_summary(row) for row in rows[:limit]]
         return items, items[-1].id if len(rows) > limit else ""
+
+    def summary(self, identity: str) -> IncidentSummary | None:
+        """Return one line of an incident, None where there is none."""
+        with self._db.reading():
+            row = self._t.incident.get_or_none(self._t.incident.id == identity)
+        return _summary(row) if row is not None else None
 
     def counts(self) -> dict[str, int]:
         """Return status → how many."""

@@ -74,6 +74,11 @@ class Outbox:
                 values["due"] = self._db.now_ms() + int(again_s * 1000)
             self._t.outbox.update(**values).where(self._t.outbox.id == letter.id).execute()
 
+    def postpone(self, letter: Letter, wait_s: float) -> None:
+        """Let a letter wait; it has not been tried."""
+        with self._db.transaction():
+            self._t.outbox.update(due=self._db.now_ms() + int(wait_s * 1000)).where(self._t.outbox.id == letter.id).execute()
+
     def sent_since(self, channel: str, since_ms: int) -> int:
         """Return how many letters of a channel were made since a time."""
         table = self._t.outbox

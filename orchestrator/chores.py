@@ -1,0 +1,187 @@
+"""What a worker does beside carrying incidents: telling people, comparing with Alertmanager, sealing, tidying up."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.engine import Chore
+from orchestrator.errors import NotFound, SourceUnavailable, Unavailable
+from orchestrator.lifecycle import manual
+from orchestrator.model import AlertGroup, Approval, IncidentSummary
+from orchestrator.notify.channels import backoff_s, retry_after_s, wanted
+from orchestrator.notify.message import Message, render, summary
+from orchestrator.settings import Settings
+from orchestrator.store import Letter
+
+if TYPE_CHECKING:
+    from orchestrator.app import Orchestrator
+
+log = logging.getLogger(__name__)
+
+MOST_ATTEMPTS = 12
+LETTERS = 500
+STORM_S = 60.0
+SETTLED_S = 60.0
+"""How long an incident must be open before a missing alert counts as a missed resolve."""
+
+
+class Chores:
+    """The chores of one orchestrator."""
+
+    def __init__(self, orchestrator: Orchestrator) -> None:
+        self._o = orchestrator
+        self._summarised: dict[str, float] = {}
+
+    def all(self) -> list[Chore]:
+        """Return every chore with its rhythm."""
+        settings = self._o.settings
+        chores = [
+            Chore("notify", 0.5, self.notify),
+            Chore("seal", settings.audit.seal_s, self.seal),
+            Chore("tidy", 60.0, self.tidy),
+            Chore("probe", 15.0, self.probe),
+        ]
+        if self._o.alertmanager is not None:
+            chores.append(Chore("reconcile", settings.worker.reconcile_s, self.reconcile))
+        return chores
+
+    @staticmethod
+    def route(settings: Settings, channels: tuple[str, ...], kind: str, severity: str) -> tuple[str, ...]:
+        """Return the names of the channels that want an event."""
+        chosen = settings.notify
+        return channels if channels and wanted(kind, severity, chosen.events, chosen.min_severity) else ()
+
+    # ------------------------------------------------------------ telling people
+
+    def notify(self) -> None:
+        """Send what waits in the outbox; more than people can read becomes one summary."""
+        by_channel: dict[str, list[Letter]] = defaultdict(list)
+        for letter in self._o.store.outbox.take(LETTERS):
+            by_channel[letter.channel].append(letter)
+        for channel, letters in by_channel.items():
+            if channel not in self._o.channels:
+                self._give_up(letters, "the channel is no longer set")
+            elif self._is_storm(channel, len(letters)):
+                self._send_summary(channel, letters)
+            else:
+                for letter in letters:
+                    self._send(letter)
+
+    def _is_storm(self, channel: str, count: int) -> bool:
+        limit = self._o.settings.notify.storm_per_minute
+        since = self._o.store.db.now_ms() - int(STORM_S * 1000)
+        return count > 1 and self._o.store.outbox.sent_since(channel, since) + count > limit
+
+    def _send(self, letter: Letter) -> None:
+        try:
+            self._o.channels[letter.channel].send(self._message(letter))
+        except Unavailable as error:
+            self._failed(letter, error)
+            return
+        self._o.store.outbox.sent(letter)
+        self._o.meters.notifications.labels(letter.channel, "sent").inc()
+        self._o.troubles.set(f"notify:{letter.channel}", "")
+
+    def _send_summary(self, channel: str, letters: list[Letter]) -> None:
+        wait_s = STORM_S - (time.monotonic() - self._summarised.get(channel, float("-inf")))
+        if wait_s > 0:
+            for letter in letters:
+                self._o.store.outbox.postpone(letter, wait_s)
+            return
+        try:
+            self._o.channels[channel].send(summary([self._message(letter) for letter in letters], self._o.settings.public_url()))
+        except Unavailable as error:
+            for letter in letters:
+                self._failed(letter, error)
+            return
+        self._summarised[channel] = time.monotonic()
+        for letter in letters:
+            self._o.store.outbox.sent(letter, "summarised")
+        self._o.meters.notifications.labels(channel, "summarised").inc(len(letters))
+
+    def _failed(self, letter: Letter, error: Unavailable) -> None:
+        attempt = letter.attempts + 1
+        again_s = max(backoff_s(attempt), retry_after_s(error)) if attempt < MOST_ATTEMPTS else None
+        self._o.store.outbox.failed(letter, str(error), again_s)
+        self._o.meters.notifications.labels(letter.channel, "failed").inc()
+        self._o.troubles.set(f"notify:{letter.channel}", str(error))
+
+    def _give_up(self, letters: list[Letter], why: str) -> None:
+        for letter in letters:
+            self._o.store.outbox.failed(letter, why, None)
+
+    def _message(self, letter: Letter) -> Message:
+        event = self._o.store.chain.events(after=letter.event - 1, limit=1)[0]
+        return render(
+            event, self._summary(event.incident), self._approval((event.data or {}).get("approval")), self._o.settings.public_url()
+        )
+
+    def _summary(self, incident: str) -> IncidentSummary | None:
+        return self._o.store.incidents.summary(incident)
+
+    def _approval(self, identity: object) -> Approval | None:
+        try:
+            return self._o.store.runs.approval(identity) if isinstance(identity, str) else None
+        except NotFound:
+            return None
+
+    # ------------------------------------------------------------ the rest
+
+    def reconcile(self) -> None:
+        """Compare with Alertmanager: alerts that never reached us, and resolves that we missed."""
+        if self._o.alertmanager is None:
+            return
+        try:
+            active = self._o.alertmanager.alerts()
+        except SourceUnavailable as error:
+            self._o.troubles.set("alertmanager", str(error))
+            return
+        self._o.troubles.set("alertmanager", "")
+        known = self._o.store.incidents.open_fingerprints()
+        missed = tuple(item.alert for item in active if item.state == "active" and item.alert.fingerprint not in known)
+        if missed:
+            log.info("reconciliation: %d alerts had not reached us", len(missed))
+            self._o.take_in(AlertGroup(missed, receiver="reconciliation"))
+        present = {item.alert.fingerprint for item in active}
+        for fingerprint, (identity, firing) in known.items():
+            if firing and fingerprint not in present:
+                self._missed_resolve(identity)
+
+    def _missed_resolve(self, identity: str) -> None:
+        incident = self._o.store.incidents.get(identity)
+        age = self._o.wiring.now() - (incident.created_at or self._o.wiring.now())
+        if age > timedelta(seconds=SETTLED_S) and not manual(incident.alert) and self._o.wiring.firing(incident.alert) is False:
+            self._o.store.incidents.resolve(identity, self._o.engine.wake)
+
+    def probe(self) -> None:
+        """Note whether monitoring answers."""
+        prometheus, alertmanager = self._o.prometheus, self._o.alertmanager
+        questions: dict[str, Callable[[], object]] = {}
+        if prometheus is not None:
+            questions["prometheus"] = prometheus.active
+        if alertmanager is not None:
+            questions["alertmanager"] = alertmanager.alerts
+        for name, ask in questions.items():
+            try:
+                ask()
+                self._o.troubles.set(name, "")
+            except SourceUnavailable as error:
+                self._o.troubles.set(name, str(error))
+
+    def seal(self) -> None:
+        """Link the heads of the audit log, and put the head outside where a file is named."""
+        head = self._o.store.chain.seal()
+        path = self._o.settings.audit.head_file
+        if head and path:
+            with Path(path).open("a", encoding="utf-8") as file:
+                file.write(f"{self._o.wiring.now().isoformat()} {head}\n")
+
+    def tidy(self) -> None:
+        """Remove what finished runs left on disk."""
+        self._o.executor.sweep(keep=[*self._o.store.runs.unsettled(), *self._o.executor.living()])

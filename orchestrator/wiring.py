@@ -1,0 +1,535 @@
+"""How the doors of the rooms are hung on the corridor: the only place where rooms, store and clients meet for one incident."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from orchestrator import approval as approvals
+from orchestrator import policy, verify
+from orchestrator.catalogue import check_names, check_parameters
+from orchestrator.context import Source, gather
+from orchestrator.context.promql import fill
+from orchestrator.decide import Model, decide
+from orchestrator.errors import ExecutionError, InventoryError, LeaseLost, SourceUnavailable, UsageError
+from orchestrator.inventory import Inventory, host_for
+from orchestrator.lifecycle import Rooms, Signal, Step, advance, manual
+from orchestrator.matcher import matches_all
+from orchestrator.model import (
+    Alert,
+    Approval,
+    Catalogue,
+    Context,
+    Entry,
+    Grant,
+    Happening,
+    Host,
+    Incident,
+    IncidentSummary,
+    Mode,
+    Outcome,
+    Proposal,
+    Reason,
+    Risk,
+    Run,
+    RunEvent,
+    RunKind,
+    RunRequest,
+    RunState,
+    Verdict,
+    Verification,
+)
+from orchestrator.settings import Settings
+from orchestrator.store import Past, Store
+
+READS_PER_HOST = 3
+"""Read-only plays on one host at once, in one process."""
+TAKEOVER_MARGIN_S = 30.0
+RANGE = re.compile(r"\[(\d+)(ms|s|m|h|d|w|y)[\]:]")
+SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "y": 31536000.0}
+
+
+class Monitoring(Protocol):
+    """Something that knows whether an alert fires."""
+
+    def firing(self, alert: Alert) -> bool:
+        """Return whether it fires; raises SourceUnavailable."""
+
+
+class Plays(Protocol):
+    """The door of `execute`."""
+
+    def snapshot(self, entry: Entry) -> Any: ...  # noqa: D102 - told there
+    def hosts_digest(self, hosts: Sequence[Host], key: bytes) -> str: ...  # noqa: D102
+    def run(self, request: RunRequest, on_event: Callable[[RunEvent], None], cancelled: Callable[[], bool]) -> Run: ...  # noqa: D102
+    def recover(self, request: RunRequest, on_event: Callable[[RunEvent], None], cancelled: Callable[[], bool]) -> Run: ...  # noqa: D102
+    def settle(self, run_id: str) -> None: ...  # noqa: D102
+
+
+class Troubles:
+    """What is degraded, since when: shown on the page, in /readyz and in a metric."""
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._now = now
+        self._known: dict[str, tuple[str, datetime]] = {}
+        self._lock = threading.Lock()
+
+    def set(self, what: str, why: str) -> None:
+        """Note that something is wrong, or, with an empty `why`, that it is well again."""
+        with self._lock:
+            if not why:
+                self._known.pop(what, None)
+            elif what not in self._known or self._known[what][0] != why:
+                self._known[what] = (why, self._known.get(what, (why, self._now()))[1])
+
+    def all(self) -> list[dict[str, Any]]:
+        """Return `{"what", "why", "since"}` of everything that is degraded."""
+        with self._lock:
+            return [{"what": what, "why": why, "since": since} for what, (why, since) in sorted(self._known.items())]
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """Builds the rooms of one incident's step.
+
+    Args are the parts that `app.build` made: settings, store, catalogue, inventory, clients, executor.
+    """
+
+    settings: Settings
+    store: Store
+    catalogue: Callable[[], Catalogue]
+    inventory: Callable[[], Inventory]
+    prometheus: Any
+    alertmanager: Any
+    plays: Plays
+    model: Model | None
+    sources: Callable[
+        [Callable[[str, Mapping[str, Any], tuple[str, ...]], Run], Callable[[Alert], list[IncidentSummary]]], Sequence[Source]
+    ]
+    redact: Any
+    key: bytes
+    node: str
+    troubles: Troubles
+    paused: Callable[[], str]
+    auto_off: Callable[[], str]
+    stopping: Callable[[], bool]
+    reads: dict[str, threading.BoundedSemaphore] = field(default_factory=dict)
+    guard: Any = field(default_factory=threading.Lock)
+
+    def advance(self, incident: Incident, signals: Sequence[Signal], owner: str) -> Step:
+        """Take one step of an incident: the corridor with all doors hung."""
+        return advance(incident, signals, self.rooms(owner))
+
+    def rooms(self, owner: str) -> Rooms:
+        """Return the doors as the corridor knows them, for the worker that holds the incident by `owner`."""
+        return Rooms(
+            now=self.now,
+            hosts=self.hosts,
+            suppression=self.suppression,
+            gather=self.gather,
+            decide=self.decide,
+            entry=self.entry,
+            bind=self.bind,
+            judge=self.judge,
+            play=self.play,
+            carry_out=lambda incident, run: self.carry_out(incident, run, owner),
+            look=self.look,
+            verify_within_s=self.verify_within_s,
+            approval=self.store.runs.approval,
+            grant=self.grant,
+            parent=self.parent,
+            paused=self.paused,
+            approval_ttl_s=self.settings.policy.approval_ttl_s,
+            max_attempts=self.settings.policy.max_attempts,
+        )
+
+    # ------------------------------------------------------------ small doors
+
+    def now(self) -> datetime:
+        """Return the database's time."""
+        return self.store.db.now()
+
+    def hosts(self, incident: Incident) -> tuple[Host, ...]:
+        """Return the inventory hosts of the alert's own targets."""
+        inventory = self.inventory()
+        if manual(incident.alert) and incident.proposal:
+            return tuple(inventory.hosts[name] for name in incident.proposal.hosts if name in inventory.hosts)
+        host = host_for(inventory, incident.alert.labels, self.settings.inventory.instance_variable)
+        return (host,) if host else ()
+
+    def entry(self, name: str) -> Entry | None:
+        """Return an entry as the catalogue has it now, None where it is gone or broken."""
+        return self.catalogue().entries.get(name)
+
+    def parent(self, incident: str) -> Incident | None:
+        """Return another incident, None where there is none."""
+        return self.store.incidents.get(incident) if incident else None
+
+    def suppression(self, incident: Incident, hosts: tuple[Host, ...]) -> tuple[Reason, str] | None:
+        """Return what covers the alert, and in which words."""
+        if matches_all(self.settings.policy.watchdog, incident.alert.labels):
+            return Reason.WATCHDOG, "This alert always fires, to show that monitoring lives."
+        if manual(incident.alert):
+            return None
+        windows = policy.active_windows(self.settings.policy.windows, self.now(), hosts)
+        if windows:
+            return Reason.WINDOW, f"Maintenance window in force: {', '.join(windows)}."
+        silences = self._silences(incident.alert)
+        return (Reason.SILENCED, f"Silenced in Alertmanager: {', '.join(silences)}.") if silences else None
+
+    def grant(self, approval: Approval) -> Grant:
+        """Return the grant of an approval that people gave."""
+        return approvals.grant(approval, approval.id)
+
+    def firing(self, alert: Alert) -> bool | None:
+        """Return whether monitoring itself says that the alert fires; None where nobody could be asked."""
+        if manual(alert):
+            return None
+        said: list[bool] = []
+        for name, source in (("prometheus", self.prometheus), ("alertmanager", self.alertmanager)):
+            if source is None:
+                continue
+            try:
+                said.append(source.firing(alert))
+                self.troubles.set(name, "")
+            except SourceUnavailable as error:
+                self.troubles.set(name, str(error))
+        if any(said):
+            return True
+        return False if said and not self._is_any_down() else None
+
+    def _is_any_down(self) -> bool:
+        return any(item["what"] in {"prometheus", "alertmanager"} for item in self.troubles.all())
+
+    def _silences(self, alert: Alert) -> tuple[str, ...]:
+        if self.alertmanager is None:
+            return ()
+        try:
+            found: tuple[str, ...] = self.alertmanager.silenced(alert)
+        except SourceUnavailable as error:
+            self.troubles.set("alertmanager", str(error))
+            return ()
+        return found
+
+    # ------------------------------------------------------------ context and decision
+
+    def gather(self, incident: Incident, hosts: tuple[Host, ...]) -> Context:
+        """Gather what is known about the alert."""
+
+        def run_play(entry: str, parameters: Mapping[str, Any], names: tuple[str, ...]) -> Run:
+            return self._context_play(incident, entry, parameters, names)
+
+        return gather(
+            incident.alert,
+            hosts,
+            self.sources(run_play, self._past_of),
+            rule=self.prometheus.rule_for if self.prometheus else None,
+            deadline_s=self.settings.context.deadline_s,
+            max_bytes=self.settings.context.max_bytes,
+            redact=self.redact,
+        )
+
+    def _past_of(self, alert: Alert) -> list[IncidentSummary]:
+        found, _ = self.store.incidents.find(alertname=alert.name, limit=20)
+        return [item for item in found if item.target == alert.target][:10]
+
+    def _context_play(self, incident: Incident, entry_id: str, parameters: Mapping[str, Any], names: tuple[str, ...]) -> Run:
+        entry = self.catalogue().entries.get(entry_id)
+        if entry is None:
+            raise SourceUnavailable(f"the catalogue has no entry {entry_id}")
+        try:
+            snapshot = self.plays.snapshot(entry)
+            request = RunRequest(
+                id=f"{incident.id}:{incident.attempt}:{RunKind.CONTEXT}:{entry_id}-{self.store.db.now_ms() % 10**9}",
+                kind=RunKind.CONTEXT,
+                entry=entry_id,
+                playbook="playbook.yml",
+                hosts=names,
+                snapshot=str(snapshot.path),
+                parameters=dict(parameters),
+                timeout_s=min(entry.timeout_s, self.settings.context.deadline_s),
+            )
+            return self.play(incident, request)
+        except ExecutionError as error:
+            raise SourceUnavailable(str(error)) from error
+
+    def rule_of(self, alert: Alert) -> Context:
+        """Return a context that holds nothing but the alert's rule."""
+        if self.prometheus is None:
+            return Context()
+        try:
+            return Context(rule=self.prometheus.rule_for(alert))
+        except SourceUnavailable:
+            return Context()
+
+    def decide(self, incident: Incident, hosts: tuple[Host, ...]) -> Proposal:
+        """Choose an entry."""
+        context = incident.context or Context()
+        proposal = decide(
+            incident.alert,
+            context,
+            self.catalogue(),
+            hosts,
+            tried=incident.tried,
+            model=self.model,
+            rule_read=None if self.prometheus is None else context.rule is not None,
+            size=self.settings.decision.shortlist,
+        )
+        if self.model is not None:
+            failed = proposal.agreement.value == "model_failed"
+            self.troubles.set("model", "it did not give a usable answer; the matchers decide" if failed else "")
+        return proposal
+
+    def bind(self, incident: Incident) -> tuple[str, str]:
+        """Return the digest of what is proposed, and the folder of the snapshot it runs from."""
+        proposal = _of(incident.proposal)
+        entry = self.catalogue().entries.get(proposal.entry)
+        if entry is None:
+            raise ExecutionError(f"the entry {proposal.entry} is not in the catalogue")
+        known = self.inventory().hosts
+        gone = [name for name in proposal.hosts if name not in known]
+        if gone:
+            raise InventoryError(f"{', '.join(gone)}: no longer in the inventory")
+        snapshot = self.plays.snapshot(entry)
+        hosts_digest = self.plays.hosts_digest([known[name] for name in proposal.hosts], self.key)
+        return approvals.digest(snapshot.digest, proposal, hosts_digest, incident.alert), str(snapshot.path)
+
+    # ------------------------------------------------------------ policy
+
+    def judge(self, incident: Incident) -> Verdict:
+        """Judge what is proposed with the world as it is now."""
+        proposal = _of(incident.proposal)
+        entry = self.catalogue().entries[proposal.entry]
+        return policy.judge(proposal, entry, self.facts(incident, proposal, entry), self._limits())
+
+    def _limits(self) -> policy.Limits:
+        rules = self.settings.policy
+        return policy.Limits(
+            rules.max_hosts_per_hour, rules.fleet_share, rules.fleet_minimum, rules.auto_without_model, rules.allow_monitoring_hosts
+        )
+
+    def facts(self, incident: Incident, proposal: Proposal, entry: Entry) -> policy.Facts:
+        """Collect what the policy has to know."""
+        rules, now = self.settings.policy, self.now()
+        inventory = self.inventory()
+        hosts = [inventory.hosts[name] for name in proposal.hosts if name in inventory.hosts]
+        longest = max(entry.cooldown_s, rules.breaker_s, 3600.0)
+        past = self.store.runs.past(int((now - timedelta(seconds=longest)).timestamp() * 1000))
+        hour = now - timedelta(hours=1)
+        return policy.Facts(
+            now=now,
+            mode=Mode(rules.mode),
+            autonomy={Risk.LOW: Mode(rules.autonomy_low), Risk.MEDIUM: Mode(rules.autonomy_medium), Risk.HIGH: Mode(rules.autonomy_high)},
+            admitted=self.store.people.admitted(entry.id, entry.digest),
+            firing=self.firing(incident.alert),
+            preconditions=self._preconditions(entry, incident.alert, hosts),
+            last_run_at={run.host: run.at for run in past if run.entry == entry.id},
+            breaker=_open_breakers(past, entry.id, proposal.hosts, now - timedelta(seconds=rules.breaker_s), rules.breaker_failures),
+            windows=() if manual(incident.alert) else policy.active_windows(rules.windows, now, hosts),
+            silences=() if manual(incident.alert) else self._silences(incident.alert),
+            hosts_changed_last_hour=frozenset(run.host for run in past if run.at >= hour and not run.by_person and run.changed),
+            alerting_hosts=self.store.incidents.firing_targets(),
+            inventory_hosts=len(inventory.hosts),
+            protected=frozenset(rules.protected_hosts),
+            auto_off=self.auto_off(),
+            quarantined=bool(self.store.people.flag(f"quarantine:{entry.id}:{entry.digest}")),
+            allowed=(*check_parameters(entry, proposal.parameters), *check_names(entry, proposal.parameters, hosts)),
+            monitoring_hosts=self._monitoring_hosts(inventory),
+        )
+
+    def _preconditions(self, entry: Entry, alert: Alert, hosts: Sequence[Host]) -> tuple[tuple[str, bool | None], ...]:
+        return tuple((query, self.holds(query, alert, hosts[0] if hosts else Host(""))) for query in entry.preconditions)
+
+    def holds(self, query: str, alert: Alert, host: Host) -> bool | None:
+        """Return whether a PromQL condition holds; None where it cannot be told."""
+        if self.prometheus is None:
+            return None
+        try:
+            held: bool | None = self.prometheus.holds(fill(query, alert.labels, host.name))
+        except (SourceUnavailable, UsageError):
+            return None
+        return held
+
+    def _monitoring_hosts(self, inventory: Inventory) -> frozenset[str]:
+        found = set()
+        for url in (self.settings.prometheus.url, self.settings.alertmanager.url):
+            address = re.sub(r"^[a-z]+://", "", url).split("/", 1)[0].rsplit(":", 1)[0]
+            if address and not address.startswith(("127.", "localhost", "[::1]")):
+                found |= {name for name, host in inventory.hosts.items() if address in (name, host.variables.get("ansible_host"))}
+        return frozenset(found)
+
+    # ------------------------------------------------------------ plays
+
+    def play(self, incident: Incident, request: RunRequest) -> Run:
+        """Run a read-only play; it needs no grant and may be repeated."""
+        seats = [self._seat(host) for host in sorted(request.hosts)]
+        for seat in seats:
+            seat.acquire()
+        keep = _Stream(self.store, request.id)
+        try:
+            run = self.plays.run(request, keep, lambda: self.stopping() or self.store.incidents.has_signal(incident.id, "cancel"))
+        finally:
+            keep.flush()
+            for seat in seats:
+                seat.release()
+        with self.store.db.transaction():
+            self.store.runs.save(run, incident.id)
+            if run.changed and request.kind in (RunKind.CONTEXT, RunKind.DIAGNOSE, RunKind.VERIFY):
+                self._quarantine(incident, request.entry)
+        self.plays.settle(request.id)
+        return run
+
+    def _seat(self, host: str) -> threading.BoundedSemaphore:
+        with self.guard:
+            return self.reads.setdefault(host, threading.BoundedSemaphore(READS_PER_HOST))
+
+    def _quarantine(self, incident: Incident, entry_id: str) -> None:
+        entry = self.catalogue().entries.get(entry_id)
+        if entry is not None:
+            self.store.people.set_flag(f"quarantine:{entry.id}:{entry.digest}", "a read-only play changed something")
+            self.store.chain.append(incident.id, Happening("catalogue.quarantined", data={"entry": entry.id, "digest": entry.digest}))
+
+    def carry_out(self, incident: Incident, run_id: str, owner: str) -> Run | None:
+        """Begin the changing run whose intent is written, once, or find out what became of it; None: not now."""
+        row, request = self.store.runs.row(run_id), self.store.runs.request(run_id)
+        keep = _Stream(self.store, run_id)
+
+        def cancelled() -> bool:
+            return self.store.incidents.has_signal(incident.id, "cancel", "cancel_run")
+
+        try:
+            if row.state == RunState.INTENT:
+                if cancelled():
+                    message = "It was stopped by a person before it began."
+                    return Run(run_id, request.kind, request.entry, RunState.DONE, Outcome.CANCELLED, message=message, node=self.node)
+                if self.paused() or self.stopping():
+                    return None
+                self._begin(incident, request, owner)
+                return self._with_node(self.plays.run(request, keep, cancelled))
+            if row.node != self.node:
+                return self._of_another_node(row, request)
+            return self._with_node(self.plays.recover(request, keep, cancelled))
+        except ExecutionError as error:
+            return Run(run_id, request.kind, request.entry, RunState.DONE, Outcome.FAILED, message=str(error), node=self.node)
+        finally:
+            keep.flush()
+
+    def _begin(self, incident: Incident, request: RunRequest, owner: str) -> None:
+        with self.store.db.transaction():
+            if not self.store.runs.begin(request.id, incident.id, owner, self.node):
+                raise LeaseLost(incident.id)
+            data = {"run": request.id, "node": self.node, "hosts": list(request.hosts)}
+            self.store.chain.append(incident.id, Happening("run.started", data=data))
+
+    def _of_another_node(self, row: Any, request: RunRequest) -> Run | None:
+        """A run begun on another machine: its time has to be over before anyone may say that it is unknown."""
+        over_ms = (row.started_at or 0) + (request.timeout_s + TAKEOVER_MARGIN_S) * 1000
+        if self.store.db.now_ms() < over_ms:
+            return None
+        message = f"It was begun on {row.node}, which went silent; how far it came is not known."
+        return Run(request.id, request.kind, request.entry, RunState.UNKNOWN, message=message, node=row.node)
+
+    def _with_node(self, run: Run) -> Run:
+        return replace(run, node=self.node)
+
+    # ------------------------------------------------------------ verification
+
+    def look(self, incident: Incident) -> Verification:
+        """Look once whether the repair helped."""
+        proposal = _of(incident.proposal)
+        entry = self.catalogue().entries[proposal.entry]
+        inventory = self.inventory()
+        names = incident.grant.hosts if incident.grant else proposal.hosts
+        parameters = incident.grant.parameters if incident.grant else proposal.parameters
+        hosts = tuple(inventory.hosts[name] for name in names if name in inventory.hosts)
+
+        def run_play() -> Run:
+            request = RunRequest(
+                id=f"{incident.id}:{incident.attempt}:{RunKind.VERIFY}:{self.store.db.now_ms() % 10**9}",
+                kind=RunKind.VERIFY,
+                entry=entry.id,
+                playbook=entry.verify.playbook if entry.verify else "verify.yml",
+                hosts=names,
+                snapshot=str(self.plays.snapshot(entry).path),
+                parameters=parameters,
+                timeout_s=max(60.0, entry.verify.within_s if entry.verify else 60.0),
+            )
+            return self.play(incident, request)
+
+        return verify.look(
+            entry,
+            incident.alert,
+            hosts,
+            parameters,
+            run_play=run_play,
+            holds=self.holds,
+            gone=lambda: self._gone(incident),
+            before=incident.verification,
+        )
+
+    def _gone(self, incident: Incident) -> bool | None:
+        if incident.resolved_at is not None or manual(incident.alert):
+            return True
+        firing = self.firing(incident.alert)
+        return None if firing is None else not firing
+
+    def verify_within_s(self, incident: Incident) -> float:
+        """Return how long verification may take: the entry's time, and the time the rule itself needs to notice."""
+        entry = self.catalogue().entries.get(_of(incident.proposal).entry)
+        within = entry.verify.within_s if entry and entry.verify else 60.0
+        rule = incident.context.rule if incident.context else None
+        if rule is None:
+            return within
+        longest = max((int(number) * SECONDS[unit] for number, unit in RANGE.findall(rule.expr)), default=0.0)
+        return within + longest + rule.keep_firing_for_s + 2 * rule.interval_s
+
+
+class _Stream:
+    """Stores a run's stream in small batches."""
+
+    def __init__(self, store: Store, run: str) -> None:
+        self._store, self._run = store, run
+        self._waiting: list[RunEvent] = []
+        self._since = 0
+
+    def __call__(self, event: RunEvent) -> None:
+        self._waiting.append(event)
+        now = self._store.db.now_ms()
+        if len(self._waiting) >= BATCH or now - self._since > BATCH_MS:
+            self.flush()
+            self._since = now
+
+    def flush(self) -> None:
+        """Store what waits."""
+        if self._waiting:
+            self._store.runs.add_events(self._run, self._waiting)
+            self._waiting = []
+
+
+BATCH = 50
+BATCH_MS = 300
+
+
+def _of(proposal: Proposal | None) -> Proposal:
+    if proposal is None:
+        raise ExecutionError("there is no proposal")
+    return proposal
+
+
+def _open_breakers(past: Sequence[Past], entry: str, hosts: Sequence[str], since: datetime, failures: int) -> tuple[str, ...]:
+    """Return, in words, where repeated runs had no effect; an effective run closes the breaker."""
+    words = []
+    for what, runs in [(f"{entry}", [run for run in past if run.entry == entry])] + [
+        (f"host {h}", [r for r in past if r.host == h]) for h in hosts
+    ]:
+        recent = sorted((run for run in runs if run.at >= since and run.effective is not None), key=lambda run: run.at)
+        count = 0
+        for run in recent:
+            count = 0 if run.effective else count + 1
+        if count >= failures:
+            words.append(f"{count} runs in a row had no effect: {what}")
+    return tuple(words)
