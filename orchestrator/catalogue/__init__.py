@@ -2,16 +2,25 @@
 
 from orchestrator.catalogue.block import block_schema
 from orchestrator.catalogue.cache import CatalogueCache
+from orchestrator.catalogue.cases import EntryTest, entry_tests
 from orchestrator.catalogue.files import digest_of
+from orchestrator.catalogue.finding import Finding
+from orchestrator.catalogue.lint import lint
 from orchestrator.catalogue.loader import load
 from orchestrator.catalogue.parameters import check_names, check_parameters, schema
+from orchestrator.catalogue.scaffold import scaffold
 
 __all__ = [
     "CatalogueCache",
+    "EntryTest",
+    "Finding",
     "block_schema",
     "check_names",
     "check_parameters",
     "digest_of",
+    "entry_tests",
+    "lint",
     "load",
+    "scaffold",
     "schema",
 ]
