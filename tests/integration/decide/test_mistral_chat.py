@@ -6,7 +6,6 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -52,12 +51,11 @@ def _decide(server: MistralServer, repository: Path, **more) -> Proposal:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _warm() -> Iterator[None]:
+def _warm() -> None:
     """Load LangChain once, so that no deadline pays for it."""
     from langchain.chat_models import init_chat_model
 
     assert init_chat_model
-    yield
 
 
 def test_good_answer_agrees(repository: Path) -> None:
