@@ -41,7 +41,7 @@ def list_(session: Session, state: tuple[str, ...], limit: int) -> None:
 @approval.command()
 @click.argument("id")
 @pass_session
-def show(session: Session, id: str) -> None:  # noqa: A002
+def show(session: Session, id: str) -> None:
     """Show the card: what would run where, why, the check run's diff, and what the policy said."""
     with session.client() as client:
         found = client.get(f"/api/v1/approvals/{segment(id)}")
@@ -55,7 +55,7 @@ def show(session: Session, id: str) -> None:  # noqa: A002
 @click.option("--pin", "pins", multiple=True, metavar="NAME=VALUE", help="Hold a parameter at a value; it can only narrow.")
 @click.option("--digest", default="", help="Approve only what has this digest, as it was shown before.")
 @pass_session
-def approve(session: Session, id: str, reason: str, hosts: tuple[str, ...], pins: tuple[str, ...], digest: str) -> None:  # noqa: A002
+def approve(session: Session, id: str, reason: str, hosts: tuple[str, ...], pins: tuple[str, ...], digest: str) -> None:
     r"""Approve exactly what the card shows.
 
     The card is fetched and shown, and its digest is sent along: if what it covers changes in between, the server refuses.
@@ -87,7 +87,7 @@ def approve(session: Session, id: str, reason: str, hosts: tuple[str, ...], pins
 @click.option("--reason", required=True, help="Why not; kept on record and shown to the others.")
 @click.option("--digest", default="", help="Reject only what has this digest.")
 @pass_session
-def reject(session: Session, id: str, reason: str, digest: str) -> None:  # noqa: A002
+def reject(session: Session, id: str, reason: str, digest: str) -> None:
     """Reject; the incident goes to a person."""
     with session.client() as client:
         found = client.get(f"/api/v1/approvals/{segment(id)}")

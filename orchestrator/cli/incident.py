@@ -55,7 +55,7 @@ def list_(session: Session, /, limit: int, watch: bool, **filters: Any) -> None:
 @incident.command()
 @click.argument("id")
 @pass_session
-def show(session: Session, id: str) -> None:  # noqa: A002
+def show(session: Session, id: str) -> None:
     """Show one incident and what happened."""
     with session.client() as client:
         found = _incident(client, id)
@@ -66,7 +66,7 @@ def show(session: Session, id: str) -> None:  # noqa: A002
 @incident.command()
 @click.argument("id")
 @pass_session
-def explain(session: Session, id: str) -> None:  # noqa: A002
+def explain(session: Session, id: str) -> None:
     """Tell why an incident stands where it stands: evidence, choice, policy, verification."""
     with session.client() as client:
         found = _incident(client, id)
@@ -79,7 +79,7 @@ def _act(name: str, help_text: str, past: str) -> None:
     @click.argument("id")
     @click.option("--reason", default="", help="Why; kept on record.")
     @pass_session
-    def act(session: Session, id: str, reason: str) -> None:  # noqa: A002
+    def act(session: Session, id: str, reason: str) -> None:
         with session.client() as client:
             answer = client.post(f"/api/v1/incidents/{segment(id)}/{name}", {"reason": reason})
         session.done(answer, f"{id}: {past}; it is {answer.get('status', past)} now.")
@@ -91,7 +91,7 @@ _act("retry", "Let the program look at an escalated incident anew.", "sent back"
 _act("take", "Take an incident over; the program leaves it alone.", "taken")
 
 
-def _incident(client: Client, id: str) -> Json:  # noqa: A002
+def _incident(client: Client, id: str) -> Json:
     found: Json = client.get(f"/api/v1/incidents/{segment(id)}")
     return found
 

@@ -42,7 +42,7 @@ def list_(session: Session, incident: str | None, entry: str | None, limit: int)
 @run.command()
 @click.argument("id")
 @pass_session
-def show(session: Session, id: str) -> None:  # noqa: A002
+def show(session: Session, id: str) -> None:
     """Show a run: its outcome per host, and what it changed."""
     with session.client() as client:
         found = client.get(f"/api/v1/runs/{segment(id)}")
@@ -66,7 +66,7 @@ def show(session: Session, id: str) -> None:  # noqa: A002
 @run.command()
 @click.argument("id")
 @pass_session
-def tail(session: Session, id: str) -> int:  # noqa: A002
+def tail(session: Session, id: str) -> int:
     """Follow a run until it ends; exit code 1 if it was not successful."""
     with session.client() as client:
         session.show_lines(_lines(client.events(id)))
@@ -82,7 +82,7 @@ def _lines(events: Iterator[dict[str, Any]]) -> Iterator[tuple[Json, str]]:
 @run.command()
 @click.argument("id")
 @pass_session
-def cancel(session: Session, id: str) -> None:  # noqa: A002
+def cancel(session: Session, id: str) -> None:
     """Cancel a run that goes on; what it has done so far stays done."""
     with session.client() as client:
         answer = client.post(f"/api/v1/runs/{segment(id)}/cancel")
@@ -92,7 +92,7 @@ def cancel(session: Session, id: str) -> None:  # noqa: A002
 @run.command()
 @click.argument("id")
 @pass_session
-def undo(session: Session, id: str) -> None:  # noqa: A002
+def undo(session: Session, id: str) -> None:
     """Take a run back by the entry's undo play: a run with its own guards."""
     with session.client() as client:
         answer = client.post(f"/api/v1/runs/{segment(id)}/undo")
@@ -104,7 +104,7 @@ def undo(session: Session, id: str) -> None:  # noqa: A002
 @click.option("--outcome", type=click.Choice(["done", "not-done"]), required=True, help="What you found on the host.")
 @click.option("--reason", required=True, help="How you know; kept on record.")
 @pass_session
-def settle(session: Session, id: str, outcome: str, reason: str) -> None:  # noqa: A002
+def settle(session: Session, id: str, outcome: str, reason: str) -> None:
     """Say how a run of unknown outcome ended; this frees its hosts."""
     with session.client() as client:
         answer = client.post(f"/api/v1/runs/{segment(id)}/settle", {"outcome": outcome, "reason": reason})

@@ -14,6 +14,7 @@ from orchestrator.cli.command import Verb, pass_session
 from orchestrator.cli.session import Session
 
 if TYPE_CHECKING:
+    from orchestrator.app import Orchestrator
     from orchestrator.settings import Settings
 
 
@@ -69,21 +70,27 @@ def _run(session: Session, settings: Settings, *, pages: bool, worker: bool) -> 
         program.stop()
 
 
-def _listen(session: Session, program: object, settings: Settings) -> None:
+def _listen(session: Session, program: Orchestrator, settings: Settings) -> None:
     from orchestrator.web import create_app
     from orchestrator.web.serve import serve as listen
 
     def ready(url: str) -> None:
-        tell_ready(session, settings, url)
+        tell_ready(session, Path(settings.data_dir), url, program.admin_link())
 
     listen(create_app(program), settings.server.host, settings.server.port, settings.server.threads, ready)
 
 
-def tell_ready(session: Session, settings: Settings, url: str) -> None:
-    """Say where the pages are and what to do next, and leave the address for the command line."""
-    address = Path(settings.data_dir) / "server.url"
-    address.write_text(url + "\n", encoding="utf-8")
-    link = _first_link(settings, url)
+def tell_ready(session: Session, data_dir: Path, url: str, code: str) -> None:
+    """Say where the pages are and what to do next, and leave the address for the command line.
+
+    Args:
+        session: how to say it.
+        data_dir: where `server.url` is written.
+        url: where the server listens.
+        code: of the first login link; empty once it was used.
+    """
+    (data_dir / "server.url").write_text(url + "\n", encoding="utf-8")
+    link = f"{url}/login?code={code}" if code else ""
     if session.json:
         session.show({"ready": True, "url": url, "login": link})
     else:
@@ -92,15 +99,6 @@ def tell_ready(session: Session, settings: Settings, url: str) -> None:
             print(f"first login (works once, as admin): {link}")
         print("Alertmanager's receiver: orchestrator alert receiver")
     sys.stdout.flush()
-
-
-def _first_link(settings: Settings, url: str) -> str:
-    """Return the login link that first start left, or an empty string once it was used."""
-    try:
-        code = (Path(settings.data_dir) / "login.code").read_text(encoding="utf-8").strip()
-    except OSError:
-        return ""
-    return f"{url}/login?code={code}" if code else ""
 
 
 def _interrupt(_number: int, _frame: object) -> None:
