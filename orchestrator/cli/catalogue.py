@@ -13,7 +13,7 @@ from orchestrator.cli.command import Noun, pass_session
 from orchestrator.cli.render import Facts, Part, Table, word
 from orchestrator.cli.session import Session
 from orchestrator.errors import NotFound, UsageError
-from orchestrator.model import Alert, AlertStatus, Choice, Context, Entry, Host, target_of
+from orchestrator.model import Alert, AlertStatus, Choice, Context, Entry
 
 if TYPE_CHECKING:
     from orchestrator.catalogue import EntryTest
@@ -237,9 +237,10 @@ class Result:
 def judge(case: EntryTest, found: Catalogue) -> Result:
     """Decide the test's alert and compare."""
     from orchestrator.decide import decide
+    from orchestrator.decide.evaluate import assumed_host
 
     alert = Alert("0" * 16, AlertStatus.FIRING, case.labels, case.annotations)
-    proposal = decide(alert, Context(rule=case.rule), found, hosts_for(alert, found))
+    proposal = decide(alert, Context(rule=case.rule), found, assumed_host(alert, found))
     runs = proposal.choice is Choice.RUN
     got = (proposal.entry if runs else "", proposal.hosts if runs else (), dict(proposal.parameters) if runs else {})
     wanted = (
@@ -248,16 +249,6 @@ def judge(case: EntryTest, found: Catalogue) -> Result:
         got[2] if case.parameters is None else dict(case.parameters),
     )
     return Result(case.file, case.name, got == wanted, _said(*wanted), _said(*got))
-
-
-def hosts_for(alert: Alert, found: Catalogue) -> tuple[Host, ...]:
-    """Return a host as the alert's target that is in every group and allows what the alert's labels name."""
-    target = target_of(alert.labels)
-    if not target:
-        return ()
-    lists = {item.allow_list for entry in found.entries.values() for item in entry.parameters if item.allow_list}
-    groups = {group for entry in found.entries.values() for group in entry.targets.groups}
-    return (Host(target, tuple(sorted(groups)), {name: sorted(set(alert.labels.values())) for name in lists}),)
 
 
 def _said(entry: str, hosts: Sequence[str], parameters: Mapping[str, Any]) -> str:

@@ -58,6 +58,10 @@ def _intent(data: Data) -> str:
     return f"{data.get('entry')} on {', '.join(data.get('hosts', ()))}" + (f" with {values}" if values else "")
 
 
+def _started(data: Data) -> str:
+    return f"run {data.get('run', '')} on {data.get('node', 'this machine')}"
+
+
 def _ended(data: Data) -> str:
     message = f": {data['message']}" if data.get("message") else ""
     return f"{data.get('outcome') or data.get('state')}, {data.get('changed', 0)} changed{message}"
@@ -85,6 +89,7 @@ TELLERS: Final[Mapping[str, Callable[[Data], str]]] = {
     "approval.asked": _asked,
     "approval.answered": _answered,
     "run.intent": _intent,
+    "run.started": _started,
     "run.ended": _ended,
     "verification.done": _verified,
     "incident.status": _status,
