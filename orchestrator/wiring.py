@@ -337,7 +337,7 @@ class Wiring:
             protected=frozenset(rules.protected_hosts),
             auto_off=self.auto_off(),
             quarantined=bool(self.store.people.flag(f"quarantine:{entry.id}:{entry.digest}")),
-            allowed=(*check_parameters(entry, proposal.parameters), *check_names(entry, proposal.parameters, hosts)),
+            allowed=_not_allowed(proposal, entry, hosts),
             monitoring_hosts=self._monitoring_hosts(inventory),
         )
 
@@ -518,6 +518,17 @@ def _of(proposal: Proposal | None) -> Proposal:
     if proposal is None:
         raise ExecutionError("there is no proposal")
     return proposal
+
+
+def _not_allowed(proposal: Proposal, entry: Entry, hosts: Sequence[Host]) -> tuple[str, ...]:
+    """Return, in words, what the inventory or the entry's schema does not allow."""
+    known = {host.name for host in hosts}
+    words = [f"{name} is not in the inventory" for name in proposal.hosts if name not in known]
+    wanted = set(entry.targets.groups)
+    words += [
+        f"{host.name} is in none of the groups {', '.join(sorted(wanted))}" for host in hosts if wanted and not wanted & set(host.groups)
+    ]
+    return (*words, *check_parameters(entry, proposal.parameters), *check_names(entry, proposal.parameters, hosts))
 
 
 def _open_breakers(past: Sequence[Past], entry: str, hosts: Sequence[str], since: datetime, failures: int) -> tuple[str, ...]:

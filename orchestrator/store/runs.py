@@ -173,6 +173,7 @@ class Runs:
             table.select(table, run.state.alias("state"), run.kind.alias("kind"))
             .join(run, on=(run.id == table.run))
             .where(table.at >= since_ms, run.kind == str(RunKind.APPLY), run.started_at.is_null(False))
+            .order_by(table.at)
         )
         with self._db.reading():
             return [Past(r.entry, r.host, moment(r.at), r.by_person, r.effective, r.changed) for r in list(query.objects())]

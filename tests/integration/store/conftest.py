@@ -1,0 +1,41 @@
+"""Every store test runs on SQLite and on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+
+import pytest
+from orchestrator.store import Store
+from postgresql import PostgresServer, find_postgres
+
+NUMBER = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A PostgreSQL for the whole session; skipped by name where it is not installed."""
+    if find_postgres() is None:
+        pytest.skip("needs postgresql (Debian package); `make check` installs it")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with PostgresServer(port) as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.foreign)])
+def url(request, tmp_path):
+    """The address of an empty database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/store.db"
+    return request.getfixturevalue("postgres").database(f"store{next(NUMBER)}")
+
+
+@pytest.fixture
+def store(url):
+    """A store with its tables made."""
+    made = Store(url, route=lambda kind, severity: ("slack",) if kind == "incident.escalated" else ())
+    made.db.create()
+    yield made
+    made.db.close()
