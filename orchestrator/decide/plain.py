@@ -20,8 +20,3 @@ def one_line(text: str, limit: int = 300) -> str:
     seen = "".join(" " if unicodedata.category(char) in _UNSEEN else char for char in text[: limit * 8])
     line = " ".join(seen.split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
-
-
-def has_control(text: str) -> bool:
-    """Return whether `text` holds a character that cannot be seen: a line end, an escape, a direction mark."""
-    return any(unicodedata.category(char) in _UNSEEN for char in text)

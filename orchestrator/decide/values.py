@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.catalogue import check_parameters
-from orchestrator.decide.plain import has_control, one_line
+from orchestrator.catalogue import check_names, check_parameters
+from orchestrator.decide.plain import one_line
 from orchestrator.model import Alert, Entry, Host, Parameter, Reason
 
 _INTEGER = re.compile(r"-?[0-9]{1,15}")
@@ -81,15 +81,12 @@ def derive(entry: Entry, alert: Alert, hosts: Sequence[Host]) -> Values:
 
 def forbidden(entry: Entry, parameters: Mapping[str, Any], hosts: Sequence[Host]) -> list[Problem]:
     """Say what of `parameters` the entry's schema or a host's allow-list refuses; parameters without a value are not looked at."""
-    given = {parameter.name for parameter in entry.parameters if parameter.name in parameters}
-    absent = {parameter.name for parameter in entry.parameters if parameter.required} - given
-    found = [] if absent else [f"{line}" for line in check_parameters(entry, parameters)]
-    found += [f"{name} holds characters that cannot be seen" for name, value in parameters.items() if _hidden(value)]
-    problems = [Problem(Reason.NOT_ALLOWED, one_line(line)) for line in found]
-    for parameter in entry.parameters:
-        if parameter.allow_list and parameter.name in parameters:
-            problems += _unlisted(parameter, parameters[parameter.name], hosts)
-    return problems
+    absent = [parameter.name for parameter in entry.parameters if parameter.required and parameter.name not in parameters]
+    misfits = [] if absent else check_parameters(entry, parameters)
+    problems = [f"{one_line(line)}. Mend: correct the alert's label, or start the entry by hand." for line in misfits]
+    unlisted = check_names(entry, parameters, hosts)
+    problems += [f"{one_line(line)}. Mend: add it to that list in the inventory, if it may be touched." for line in unlisted]
+    return [Problem(Reason.NOT_ALLOWED, problem) for problem in problems]
 
 
 def _labelled(parameter: Parameter, alert: Alert, hosts: Sequence[Host]) -> tuple[Any, str]:
@@ -128,28 +125,7 @@ def _all_allow(parameter: Parameter, value: str, hosts: Sequence[Host]) -> bool:
     return all(host.allows(parameter.allow_list, value) for host in hosts)
 
 
-def _unlisted(parameter: Parameter, value: Any, hosts: Sequence[Host]) -> list[Problem]:
-    """Return a problem for each host whose allow-list does not hold the value; an empty value names nothing."""
-    names = [str(item) for item in value] if isinstance(value, list | tuple) else [str(value)]
-    return [
-        Problem(
-            Reason.NOT_ALLOWED,
-            f"{parameter.name} = {one_line(name, 80)!r} is not on {host.name}'s allow-list {parameter.allow_list}. "
-            f"Mend: add it to {parameter.allow_list} of {host.name} in the inventory, if it may be touched.",
-        )
-        for host in hosts
-        for name in names
-        if name and not host.allows(parameter.allow_list, name)
-    ]
-
-
 def _without_value(parameter: Parameter) -> Problem:
     labels = " or ".join(source.removeprefix(_LABELS) for source in parameter.sources)
     mend = f"give the alert the label {labels}" if labels else "start the entry by hand with a value"
     return Problem(Reason.NO_ENTRY, f"{parameter.name} has no value. Mend: {mend}.")
-
-
-def _hidden(value: Any) -> bool:
-    if isinstance(value, list | tuple):
-        return any(_hidden(item) for item in value)
-    return isinstance(value, str) and has_control(value)

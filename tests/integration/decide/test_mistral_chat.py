@@ -6,6 +6,7 @@ import json
 import logging
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,14 @@ def _model(server: MistralServer, repository: Path, *, deadline_s: float = 30.0,
 
 def _decide(server: MistralServer, repository: Path, **more) -> Proposal:
     return decide(alert(), CONTEXT, ENTRIES, (WEB,), model=_model(server, repository, **more))
+
+
+def _ends(holds: Callable[[], bool], within_s: float = 20.0) -> bool:
+    """Wait until `holds` does; return whether it did."""
+    end = time.monotonic() + within_s
+    while not holds() and time.monotonic() < end:
+        time.sleep(0.05)
+    return holds()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -113,6 +122,7 @@ def test_slow_server_ends_at_the_deadline(how: Misbehaviour, repository: Path) -
         began = time.monotonic()
         proposal = _decide(server, repository, deadline_s=2.0)
         took_s = time.monotonic() - began
+        assert _ends(lambda: not any(thread.name == "model" for thread in threading.enumerate())), "the question itself was given up"
     assert proposal.agreement is Agreement.MODEL_FAILED
     assert "within 2 s" in proposal.claims[-1].text or "Timeout" in proposal.claims[-1].text
     assert took_s < 30, "the drip lasts 60 s"

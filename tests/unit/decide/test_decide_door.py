@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from deciding import CONTEXT, WEB, FakeModel, alert, catalogue, disk_entry, entry, said
+from deciding import CONTEXT, OTHER, WEB, FakeModel, alert, catalogue, disk_entry, entry, said
 
 from orchestrator.decide import decide
-from orchestrator.model import Agreement, Alternative, Choice, Claim, Context, Proposal, Reason
+from orchestrator.model import Agreement, Alternative, Choice, Claim, Context, Proposal, Reason, Targets
 
 ENTRIES = catalogue(entry(), disk_entry())
 NONE = {"entry": "", "hosts": (), "parameters": {}}
@@ -40,6 +40,14 @@ def test_model_names_another_entry() -> None:
     assert (proposal.choice, proposal.agreement, proposal.entry) == (Choice.RUN, Agreement.DIFFER, "restart_service")
     first = proposal.alternatives[0]
     assert (first.entry, first.hosts, first.parameters["clear_disk_what"]) == ("clear_disk", ("web-01",), "cache")
+
+
+def test_fewer_hosts_differ() -> None:
+    """The same entry on fewer hosts is a difference, the model's hosts stand beside the matchers'."""
+    wide = catalogue(entry(targets=Targets(max_hosts=2)))
+    proposal = decide(alert(), CONTEXT, wide, (WEB, OTHER), model=FakeModel(said()))
+    assert (proposal.agreement, proposal.hosts) == (Agreement.DIFFER, ("web-01", "web-02"))
+    assert (proposal.alternatives[0].entry, proposal.alternatives[0].hosts) == ("restart_service", ("web-01",))
 
 
 @pytest.mark.parametrize("choice", [Choice.NONE, Choice.ESCALATE])

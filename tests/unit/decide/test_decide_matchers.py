@@ -129,7 +129,7 @@ def test_value_must_be_allowed_on_every_host() -> None:
     two = disk_entry(targets=Targets(max_hosts=2))
     proposal = _decide(two, about=alert("DiskFull", mountpoint="/var"), hosts=(WEB, OTHER))
     assert proposal.reason is Reason.NOT_ALLOWED
-    assert "'/var' is not on web-02's allow-list recoverable_paths" in proposal.summary
+    assert "web-02: clear_disk_path='/var' is not in its recoverable_paths. Mend:" in proposal.summary
 
 
 def test_required_parameter_without_a_value() -> None:
