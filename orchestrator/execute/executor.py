@@ -107,7 +107,8 @@ class Executor:
             run_folder.fill(folder, request, self._surroundings)
             run_folder.make_control_path(folder)
             process = self._start(folder, request)
-        except OSError as error:
+        except (OSError, ExecutionError) as error:
+            self._remove(folder)
             raise ExecutionError(f"{request.id}: cannot be started ({error}). Mend: see the data folder's space and rights.") from error
         try:
             return self._follow(folder, request, on_event, cancelled, lambda: process.poll() is None)
@@ -155,7 +156,7 @@ class Executor:
             keep: ids of runs whose folder is still needed, because their result is not stored or not settled.
         """
         for folder in self._folders():
-            if run_folder.id_of(folder.name) not in keep and not processes.lives(folder):
+            if run_folder.id_of(folder.name) not in keep and not processes.lives(folder) and not _fresh(folder):
                 self._remove(folder)
         for path in self._snapshots.glob(f"{snapshot.UNDER_WAY}*"):
             with contextlib.suppress(OSError):
@@ -214,11 +215,12 @@ class Executor:
                     (folder / worker.CANCEL).touch(mode=0o600)
                     asked = True
                 if time.monotonic() > overdue:
-                    processes.end(lambda: processes.marked(request.id, folder))
+                    processes.end(lambda: processes.marked(request.id, folder), grace_s=0)
                 time.sleep(POLL_S)
             _read_on(events, reading)
         status = _status(folder)
         if status.get("state") != "ended":
+            status["log"] = (folder / "worker.log").read_text(errors="replace")[-500:] if (folder / "worker.log").exists() else ""
             self._wait_for_strays(folder, request, cancelled)
         return judge(request, reading, status, node=self._node, now=self._clock())
 
@@ -257,6 +259,11 @@ def _read_on(events: IO[bytes], reading: Reading) -> None:
             return
         with contextlib.suppress(ValueError):
             reading.take(json.loads(line))
+
+
+def _fresh(folder: Path) -> bool:
+    """Return whether a run may be about to begin in this folder."""
+    return not (folder / worker.STATUS).exists() and time.time() - folder.stat().st_mtime < OVERDUE_S
 
 
 def _status(folder: Path) -> dict[str, Any]:

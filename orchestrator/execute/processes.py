@@ -110,17 +110,14 @@ def end(find: Callable[[], set[int]], *, grace_s: float = GRACE_S) -> set[int]:
 
 
 def take_lock(folder: Path) -> int:
-    """Take the lock of a run's folder and return its descriptor, to be inherited by the worker.
+    """Make the lock of a fresh run folder and return its descriptor, to be inherited by the worker.
 
-    Raises:
-        BlockingIOError: somebody holds it.
+    It gets its name only when it is held, so that nobody who looks sees it free, or takes it for a moment by looking.
     """
-    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise
+    fresh = folder / f"{LOCK}.new"
+    descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fresh.rename(folder / LOCK)
     return descriptor
 
 

@@ -64,6 +64,9 @@ class Reading:
         name, data = str(event.get("event", "")), event.get("data") or {}
         given = data.get("res")
         result: dict[str, Any] = given if isinstance(given, dict) else {}
+        if "censored" in result:
+            # ansible-runner drops the rest of a no_log result; whether it changed is left in the line on the screen only
+            result = {**result, "changed": str(event.get("stdout", "")).startswith("changed:")}
         if name == "playbook_on_stats":
             self.stats = _stats(data)
         elif name in RESULTS or name in ITEMS:

@@ -42,7 +42,8 @@ def judge(request: RunRequest, reading: Reading, status: Mapping[str, Any], *, n
 
 def _outcome(request: RunRequest, reading: Reading, status: Mapping[str, Any]) -> tuple[Outcome, str]:
     if status.get("state") != "ended":
-        return Outcome.UNKNOWN, "the worker of this run died, or never began: nobody can say how far the play came."
+        said = reading.shown(str(status.get("log", "")))
+        return Outcome.UNKNOWN, f"the worker of this run died, or never began: nobody can say how far the play came. {said}"
     if status.get("ended_by") == "timeout":
         return Outcome.TIMEOUT, f"the play took longer than {request.timeout_s:g} s and was ended. {reading.failure}"
     if status.get("ended_by") == "cancelled":

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,17 +13,6 @@ from orchestrator.execute import Executor, processes
 from orchestrator.model import Entry, EntryKind, Run, RunEvent, RunKind, RunRequest
 
 SECRET = "s3cr3t-canary-value"
-DEADLINE_S = 60.0
-
-
-def wait_for(condition: Callable[[], Any], what: str) -> Any:
-    """Return what `condition` returns once it is true, or fail after a minute."""
-    deadline = time.monotonic() + DEADLINE_S
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.05)
-    pytest.fail(f"waited {DEADLINE_S:g} s for {what}")
 
 
 @dataclass

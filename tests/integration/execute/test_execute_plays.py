@@ -28,7 +28,9 @@ def test_a_good_play_is_done_and_successful(site):
     assert {host: (stats.ok, stats.changed) for host, stats in run.hosts.items()} == {"web1": (2, 1), "web2": (2, 1)}
     assert run.facts["web1"] == {"found": [1, "two"], "token": "is [redacted]"}
     assert "+new" in run.diffs[0].diff
-    assert run.started_at and run.ended_at and run.started_at < run.ended_at
+    assert run.started_at
+    assert run.ended_at
+    assert run.started_at < run.ended_at
     assert [event.seq for event in site.events] == list(range(1, len(site.events) + 1))
     assert {"play", "task", "ok", "changed", "stats"} <= {event.kind for event in site.events}
     folder = site.folders / "inc1+1+apply+1"
@@ -57,7 +59,8 @@ def test_a_check_changes_nothing_and_shows_the_diff(site):
     )
     assert run.outcome is Outcome.SUCCESSFUL
     assert (site.root / "motd").read_text() == "old\n"
-    assert "-old" in run.diffs[0].diff and "+new [redacted]" in run.diffs[0].diff
+    assert "-old" in run.diffs[0].diff
+    assert "+new [redacted]" in run.diffs[0].diff
     assert [diff.diff for diff in run.diffs[1:]] == ["would change", "would change, hidden by no_log"]
     assert "hidden-" not in repr(run)
 
