@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import Self
 
 import psycopg2
 
@@ -34,7 +35,7 @@ class PostgresServer:
         self.folder = Path(tempfile.mkdtemp(prefix="orchestrator-pg-"))
         self._user = "postgres" if os.geteuid() == 0 else None
 
-    def __enter__(self) -> PostgresServer:
+    def __enter__(self) -> Self:
         if self._user:
             account = pwd.getpwnam(self._user)
             os.chown(self.folder, account.pw_uid, account.pw_gid)

@@ -6,8 +6,9 @@ import itertools
 import socket
 
 import pytest
-from orchestrator.store import Store
 from postgresql import PostgresServer, find_postgres
+
+from orchestrator.store import Store
 
 NUMBER = itertools.count()
 

@@ -7,16 +7,17 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+
 from orchestrator.errors import LeaseLost, SchemaMismatch
 from orchestrator.ingest import fingerprint
 from orchestrator.lifecycle import FOREVER, Step, move
 from orchestrator.matcher import matches_all
 from orchestrator.model import (
+    Agreement,
     Alert,
     AlertGroup,
     AlertStatus,
     Choice,
-    Agreement,
     Grant,
     Happening,
     Proposal,
@@ -66,7 +67,8 @@ def test_repeat_opens_nothing_twice(store):
     """At most one open incident per fingerprint, however often it is delivered."""
     first, woken = receive(store, alert())
     again, _ = receive(store, alert())
-    assert first[0]["created"] and not again[0]["created"]
+    assert first[0]["created"]
+    assert not again[0]["created"]
     assert first[0]["id"] == again[0]["id"] == woken[0]
     assert len(store.incidents.alerts()[0]) == 1
 
@@ -245,7 +247,9 @@ def test_a_broken_step_leaves_the_incident_with_a_person(store):
     held = claim(store, line["id"])
     store.incidents.fail(held, "ValueError: boom")
     left = store.incidents.get(line["id"])
-    assert left.status is Status.ESCALATED and left.reason is Reason.INTERNAL_ERROR and "boom" in left.detail
+    assert left.status is Status.ESCALATED
+    assert left.reason is Reason.INTERNAL_ERROR
+    assert "boom" in left.detail
     assert store.incidents.due() == []
 
 
@@ -279,7 +283,8 @@ def test_a_head_outside_notices_a_rewritten_log(store, tmp_path):
     other.chain.seal()
     told = other.chain.verify(head)
     other.db.close()
-    assert not told["ok"] and "outside" in told["problems"][0]
+    assert not told["ok"]
+    assert "outside" in told["problems"][0]
 
 
 def test_newer_schema_is_refused(store, url):
