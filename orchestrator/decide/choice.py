@@ -51,7 +51,7 @@ class Model(Protocol):
 
 def choosable(entry: Entry, alert: Alert, hosts: Sequence[Host]) -> bool:
     """Return whether `entry` could run at all on `hosts`: groups, number of hosts, and a value for every parameter that needs one."""
-    if targets_problem(entry, hosts):
+    if targets_problem(entry, alert, hosts):
         return False
     values = derive(entry, alert, hosts)
     open_names = {parameter.name for parameter in entry.parameters if allowed(parameter, values)}
@@ -90,7 +90,7 @@ def faults(choice: ModelChoice, alert: Alert, entries: Sequence[Entry], hosts: S
     found = _host_faults(choice, hosts)
     if not touched:
         return [*found, "hosts must name at least one of the alert's hosts"]
-    if problem := targets_problem(entry, touched):
+    if problem := targets_problem(entry, alert, touched):
         found.append(problem.detail)
     found += _parameter_faults(choice, entry, alert, touched)
     return found + [problem.detail for problem in forbidden(entry, choice.parameters, touched)]

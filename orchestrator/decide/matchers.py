@@ -66,7 +66,7 @@ def propose(alert: Alert, context: Context, catalogue: Catalogue, hosts: tuple[H
     fitting = matching(alert, context, catalogue)
     fresh = [entry for entry in fitting if entry.id not in tried]
     left_out = [alternative(entry, "it was tried already", alert, hosts) for entry in fitting if entry.id in tried]
-    refusals = {entry.id: targets_problem(entry, hosts) for entry in fresh}
+    refusals = {entry.id: targets_problem(entry, alert, hosts) for entry in fresh}
     able = [entry for entry in fresh if refusals[entry.id] is None]
     refused = [(entry, problem) for entry in fresh if (problem := refusals[entry.id])]
     left_out += [Alternative(entry.id, problem.detail) for entry, problem in refused]
@@ -84,7 +84,7 @@ def propose(alert: Alert, context: Context, catalogue: Catalogue, hosts: tuple[H
 def alternative(entry: Entry, why_not: str, alert: Alert, hosts: Sequence[Host]) -> Alternative:
     """Return `entry` as an alternative, with hosts and parameters where a person could start it as it is."""
     values = derive(entry, alert, hosts)
-    if values.problems or targets_problem(entry, hosts):
+    if values.problems or targets_problem(entry, alert, hosts):
         return Alternative(entry.id, why_not)
     return Alternative(entry.id, why_not, tuple(host.name for host in hosts), values.parameters)
 

@@ -13,12 +13,13 @@ from typing import Any
 
 from orchestrator.catalogue import check_names, check_parameters
 from orchestrator.decide.plain import one_line
-from orchestrator.model import Alert, Entry, Host, Parameter, Reason
+from orchestrator.model import Alert, Entry, Host, Parameter, Reason, target_of
 
 _INTEGER = re.compile(r"-?[0-9]{1,15}")
 _NUMBER = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 _UNIT = ".service"
 _LABELS = "labels."
+_INSTANCE = "labels.instance"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,12 @@ class Values:
     problems: tuple[Problem, ...] = ()
 
 
-def targets_problem(entry: Entry, hosts: Sequence[Host]) -> Problem | None:
-    """Say why `entry` may not touch `hosts`, or None where it may: group membership and number."""
+def targets_problem(entry: Entry, alert: Alert, hosts: Sequence[Host]) -> Problem | None:
+    """Say why `entry` may not touch `hosts`, or None where it may: the label they come from, group membership and number."""
+    source = entry.targets.source
+    if source != _INSTANCE and not _named_by(source, alert, hosts):
+        detail = f"the entry acts on the host that {source} names, and the alert's hosts are others. Mend: start the entry by hand."
+        return Problem(Reason.NOT_ALLOWED, detail)
     if entry.targets.groups:
         for host in hosts:
             if not set(host.groups) & set(entry.targets.groups):
@@ -87,6 +92,13 @@ def forbidden(entry: Entry, parameters: Mapping[str, Any], hosts: Sequence[Host]
     unlisted = check_names(entry, parameters, hosts)
     problems += [f"{one_line(line)}. Mend: add it to that list in the inventory, if it may be touched." for line in unlisted]
     return [Problem(Reason.NOT_ALLOWED, problem) for problem in problems]
+
+
+def _named_by(source: str, alert: Alert, hosts: Sequence[Host]) -> bool:
+    """Return whether the label `source` means the hosts at hand: an alert about a node may come from another machine's exporter."""
+    machine = target_of({"instance": alert.labels.get(source.removeprefix(_LABELS), "")})
+    known = {alert.target, *(name for host in hosts for name in (host.name, str(host.variables.get("ansible_host", ""))))}
+    return bool(machine) and machine in known
 
 
 def _labelled(parameter: Parameter, alert: Alert, hosts: Sequence[Host]) -> tuple[Any, str]:

@@ -86,6 +86,16 @@ def test_host_outside_the_groups() -> None:
     assert "Mend:" in proposal.summary
 
 
+@pytest.mark.parametrize("node", ["", "web-02", "web-01", "web-01:9100"])
+def test_hosts_come_from_the_label_that_the_entry_names(node: str) -> None:
+    """An entry for the host in another label never runs on the machine whose exporter told of it."""
+    drain = entry(targets=Targets("labels.node", ("web",)))
+    proposal = _decide(drain, about=alert(node=node))
+    assert (proposal.choice is Choice.RUN) == node.startswith("web-01")
+    if proposal.choice is not Choice.RUN:
+        assert (proposal.reason, proposal.hosts) == (Reason.NOT_ALLOWED, ())
+
+
 def test_more_hosts_than_the_entry_takes() -> None:
     """Too many hosts for the entry go to a person; an entry that takes them runs on all."""
     assert _decide(entry(), hosts=(WEB, OTHER)).reason is Reason.BLAST_RADIUS
