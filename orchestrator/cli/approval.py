@@ -76,10 +76,8 @@ def approve(session: Session, id: str, reason: str, hosts: tuple[str, ...], pins
         if not session.json:
             session.show(found, card(found))
         answer = client.post(f"/api/v1/approvals/{segment(id)}/approve", body)
-    more = answer.get("need", 1) - answer.get("have", 1)
-    session.done(
-        answer, "Approved." if more <= 0 else f"Approved by {answer['have']} of {answer['need']}: another person has to approve, too."
-    )
+    waits = f"Approved by {answer['have']} of {answer['need']}: another person has to approve, too." if "have" in answer else ""
+    session.done(answer, waits or "Approved.")
 
 
 @approval.command()

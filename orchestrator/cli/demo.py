@@ -38,9 +38,10 @@ class DemoFailed(OrchestratorError):
 
 @click.command(cls=Verb)
 @click.option("--once", is_flag=True, help="End by itself, with exit code 0 only if the incident was resolved.")
+@click.option("--own-prober", is_flag=True, help="Leave Prometheus and Alertmanager out, even where they are installed.")
 @click.option("--keep", is_flag=True, help="Leave the demo's folder behind, to look at its files.")
 @pass_session
-def demo(session: Session, once: bool, keep: bool) -> int:
+def demo(session: Session, once: bool, own_prober: bool, keep: bool) -> int:
     """Break a real service and watch it being repaired.
 
     A small web service runs under supervisor as you; Prometheus and Alertmanager watch it where Debian's programs are installed,
@@ -48,7 +49,7 @@ def demo(session: Session, once: bool, keep: bool) -> int:
     playbook, verification. No root, no key, no network. Ctrl-C ends it and removes everything.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with _stage(monitoring_programs(), keep=keep) as stage:
+    with _stage({} if own_prober else monitoring_programs(), keep=keep) as stage:
         tell = Teller(session)
         try:
             incident = Story(stage, tell).play()

@@ -152,6 +152,7 @@ serverurl=unix://{here}/supervisor.sock
 command={sys.executable} {here}/service.py {self.ports["service"]}
 autorestart=false
 startsecs=1
+startretries=0
 redirect_stderr=true
 stdout_logfile={here}/{SERVICE}.log
 """
