@@ -116,6 +116,8 @@ class Step:
     runs: tuple[Run, ...] = ()
     effective: bool | None = None
     """Whether the latest changing run helped; feeds the breaker."""
+    heeded: int | None = None
+    """How many of the signals were taken in, the first ones; None: all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +152,10 @@ class Rooms:
 def advance(incident: Incident, signals: Sequence[Signal], rooms: Rooms) -> Step:
     """Return the next step of an incident."""
     events: list[Happening] = []
-    for signal in signals:
+    for number, signal in enumerate(signals, start=1):
         incident, ended = _heed(incident, signal, rooms, events)
         if ended is not None:
-            return replace(ended, events=(*events, *ended.events))
+            return replace(ended, events=(*events, *ended.events), heeded=number)
     step = _held_back(incident, rooms) or _walk(incident, rooms)
     return replace(step, events=(*events, *step.events)) if events else step
 
@@ -484,7 +486,7 @@ def _heed(incident: Incident, signal: Signal, rooms: Rooms, events: list[Happeni
             return incident, None
         case "parent" if incident.status in BEFORE_RUN and not incident.parent:
             return _adopt(incident, str(signal.data["parent"]), events)
-        case "close" if not begun and incident.status is not Status.CLOSED:
+        case "close" if not begun and (incident.open or incident.status is Status.SUPPRESSED):
             return incident, _void(move(incident, Status.CLOSED, Reason.BY_PERSON, _said("Closed", signal), actor=actor, free=True))
         case "cancel" if not begun and incident.open:
             return incident, _void(move(incident, Status.CANCELLED, Reason.BY_PERSON, _said("Cancelled", signal), actor=actor, free=True))

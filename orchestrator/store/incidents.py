@@ -297,7 +297,7 @@ class Incidents:
                 self._wake_blocked(now, wake)
             for happening in step.events:
                 self._put_on_record(identity, incident.alert, happening)
-            stay = self._write(claim, incident, wait_s, now)
+            stay = self._write(claim, incident, wait_s, step.heeded, now)
             if incident.status != claim.incident.status and incident.status not in ACTIVE_VALUES:
                 self._wake_children(identity, now, wake)
             return stay
@@ -323,8 +323,8 @@ class Incidents:
             query = query.for_update()
         return query.first() is not None
 
-    def _write(self, claim: Claim, incident: Incident, wait_s: float | None, now: int) -> bool:
-        seen = [number for number, _ in claim.signals]
+    def _write(self, claim: Claim, incident: Incident, wait_s: float | None, heeded: int | None, now: int) -> bool:
+        seen = [number for number, _ in claim.signals[:heeded]]
         if seen:
             self._t.signal.delete().where(self._t.signal.id.in_(seen)).execute()
         pending = self._t.signal.select().where(self._t.signal.incident == incident.id).count()
