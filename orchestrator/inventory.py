@@ -11,7 +11,8 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from orchestrator.model import Host, target_of
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _TIMEOUT_S = 60.0
+_OWN_NAME = re.compile(r"\{\{\s*inventory_hostname\s*\}\}")
 _INSTANCE_LABELS = ("instance", "node", "nodename", "host", "hostname")
 
 
@@ -124,7 +126,7 @@ def _words(text: str) -> str:
 
 def _parse(said: Mapping[str, Any]) -> Inventory:
     """Return the inventory in `ansible-inventory --list`'s answer."""
-    variables = said.get("_meta", {}).get("hostvars", {})
+    variables = _plain(said.get("_meta", {}).get("hostvars", {}))
     members = {group: _members(said, group, frozenset()) for group in said if group != "_meta"}
     names = sorted(set(variables).union(*members.values()) if members else set(variables))
     good = [name for name in names if _NAME.fullmatch(name)]
@@ -143,6 +145,13 @@ def _parse(said: Mapping[str, Any]) -> Inventory:
     return Inventory(hosts, groups, tuple(problems))
 
 
+def _plain(value: Any) -> Any:
+    """Return a value without the wrappers in which Ansible writes texts that are no templates."""
+    if isinstance(value, dict):
+        return value["__ansible_unsafe"] if list(value) == ["__ansible_unsafe"] else {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
 def _members(said: Mapping[str, Any], group: str, above: frozenset[str]) -> set[str]:
     """Return the hosts of a group and of all groups below it."""
     body = said.get(group)
@@ -153,16 +162,27 @@ def _members(said: Mapping[str, Any], group: str, above: frozenset[str]) -> set[
 
 
 class InventoryCache:
-    """Loads again when a file below one of the paths changes.
+    """Loads again when a file below one of the paths changes, or when what was read is old: a script may tell something new.
 
     Args:
         paths: files, folders or scripts.
         vault_password_file: file with the vault password; empty for none.
         python: the interpreter whose environment holds Ansible.
+        longest_s: read again after this many seconds in any case.
+        clock: seconds that only go up.
     """
 
-    def __init__(self, paths: Iterable[Path | str], *, vault_password_file: str = "", python: str = sys.executable) -> None:
+    def __init__(
+        self,
+        paths: Iterable[Path | str],
+        *,
+        vault_password_file: str = "",
+        python: str = sys.executable,
+        longest_s: float = 300.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._paths = tuple(Path(path) for path in paths)
+        self._longest_s, self._clock, self._read_at = longest_s, clock, 0.0
         self._vault_password_file, self._python = vault_password_file, python
         self._lock = threading.Lock()
         self._fingerprint: object = None
@@ -176,10 +196,10 @@ class InventoryCache:
         """
         with self._lock:
             # Taken before reading: what changes in between is found the next time.
-            fingerprint = _fingerprint(self._paths)
-            if self._inventory is None or fingerprint != self._fingerprint:
+            fingerprint, now = _fingerprint(self._paths), self._clock()
+            if self._inventory is None or fingerprint != self._fingerprint or now - self._read_at >= self._longest_s:
                 self._inventory = load(self._paths, vault_password_file=self._vault_password_file, python=self._python)
-                self._fingerprint = fingerprint
+                self._fingerprint, self._read_at = fingerprint, now
             return self._inventory
 
 
@@ -235,7 +255,7 @@ def host_for(inventory: Inventory, labels: Mapping[str, str], instance_variable:
 def _candidates(inventory: Inventory, whole: str, machine: str, instance_variable: str) -> Iterable[list[Host]]:
     """Yield, rule by rule, the hosts that the rule finds."""
     hosts = inventory.hosts.values()
-    yield [host for host in hosts if whole in _texts(host.variables.get(instance_variable))]
+    yield [host for host in hosts if whole in _texts(host, instance_variable)]
     yield [inventory.hosts[whole]] if whole in inventory.hosts else []
     yield [inventory.hosts[machine]] if machine in inventory.hosts else []
     yield [host for host in hosts if host.variables.get("ansible_host") == machine]
@@ -243,8 +263,8 @@ def _candidates(inventory: Inventory, whole: str, machine: str, instance_variabl
         yield [host for host in hosts if host.name.split(".", 1)[0] == machine]
 
 
-def _texts(value: Any) -> tuple[str, ...]:
-    """Return a variable that is a text or a list of texts as a tuple."""
-    if isinstance(value, str):
-        return (value,)
-    return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list | tuple) else ()
+def _texts(host: Host, variable: str) -> list[str]:
+    """Return a variable that is a text or a list of texts; of templates only the host's own name is filled in."""
+    value = host.variables.get(variable)
+    listed = value if isinstance(value, list | tuple) else [value]
+    return [_OWN_NAME.sub(host.name, item) for item in listed if isinstance(item, str)]

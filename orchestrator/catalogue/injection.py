@@ -60,10 +60,8 @@ def _reason_argv(argv: Any) -> str:
         found = next((word for word in words if word.rsplit("/", 1)[-1] in _INTERPRETERS), "")
         return f"a parameter or variable may be used as code of {found}." if found else ""
     for position, word in enumerate(words):
-        if word.rsplit("/", 1)[-1] not in _INTERPRETERS:
-            continue
-        rest = words[position + 1 :]
-        script = next((at for at, text in enumerate(rest) if not text.startswith("-")), len(rest))
-        if any(has_template(text) for text in rest[: script + 1]):
-            return f"a parameter or variable is used as code of {word}."
+        if word.rsplit("/", 1)[-1] in _INTERPRETERS:
+            rest = words[position + 1 :]
+            script = next((at for at, text in enumerate(rest) if not text.startswith("-")), len(rest))
+            return f"a parameter or variable is used as code of {word}." if has_template(rest[: script + 1]) else ""
     return ""

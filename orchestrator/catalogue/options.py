@@ -110,7 +110,7 @@ class OptionReader:
             self._add(where, f"{pattern!r} is no pattern for this type.", "give a regular expression, for str and list only.")
             return
         try:
-            re.compile(pattern)
+            re.compile(f"^(?:{pattern})$")  # as the JSON Schema writes it: no flags for the whole
         except (re.error, OverflowError, RecursionError) as exc:
             self._add(where, f"{pattern!r} is no regular expression: {exc}.", "mend it.")
 

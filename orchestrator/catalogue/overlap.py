@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from orchestrator.matcher import Matcher, parse
 from orchestrator.model import Entry
@@ -37,6 +38,7 @@ def _satisfiable(group: list[Matcher]) -> bool:
     return True
 
 
+@lru_cache(maxsize=4096)
 def values_of(matcher: Matcher) -> frozenset[str] | None:
     """Return every value that fulfils a matcher, or None where there is no end of them or it cannot be told."""
     if matcher.op == "=":

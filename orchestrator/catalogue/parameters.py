@@ -45,7 +45,8 @@ def check_value(parameter: Parameter, value: Any) -> list[str]:
     """Return one line per problem of one value of `parameter`."""
     name = parameter.name
     if not _is_of_type(parameter.type, value):
-        return [f"{name}: {_shown(value)} is no {parameter.type}"]
+        shown = type(value).__name__ if isinstance(value, list | tuple | dict) else _shown(value)
+        return [f"{name}: {shown} is no {parameter.type}"]
     match parameter.type:
         case "str":
             return _check_text(parameter, value)
@@ -174,5 +175,6 @@ def _check_number(parameter: Parameter, value: float) -> list[str]:
 
 def _shown(value: Any) -> str:
     """Return a value for a message: escaped and short."""
-    text = ascii(value)
+    # Python refuses to write out very long numbers.
+    text = "a very long number" if isinstance(value, int) and abs(value) > _LARGEST_NUMBER else ascii(value)
     return text if len(text) <= 80 else f"{text[:77]}…"  # noqa: PLR2004 - one line of a message

@@ -188,13 +188,15 @@ def _check_command(task: Task, arguments: Mapping[str, Any]) -> list[CatalogueEr
         return [CatalogueError(str(task.file), task.field, problem, "write argv: [program, argument].")]
     while len(words) > 1 and (_name(words[0]) in _WRAPPERS or _WRAPPER_OPTION.fullmatch(words[0])):
         words = words[1:]
-    program = _name(words[0])
-    verbs = _CHANGING_VERBS.intersection(words[1:]) if program in _MANAGERS or "{{" in words[0] else frozenset[str]()
-    if program in _CHANGING_PROGRAMS or verbs:
-        what = " ".join([program, *sorted(verbs)])
-        return [
-            CatalogueError(str(task.file), task.field, f"a read-only play must not run this: {what}.", "read without changing anything.")
-        ]
+    # In a list written as a template, which word is the program cannot be told: each counts.
+    template = isinstance(arguments.get("argv"), str)
+    programs = {_name(word) for word in (words if template else words[:1])}
+    managed = template or "{{" in words[0] or not _MANAGERS.isdisjoint(programs)
+    verbs = _CHANGING_VERBS.intersection(words if template else words[1:]) if managed else frozenset[str]()
+    what = sorted({*_CHANGING_PROGRAMS.intersection(programs), *verbs})
+    if what:
+        problem = f"a read-only play must not run this: {words[0]} ({', '.join(what)})."
+        return [CatalogueError(str(task.file), task.field, problem, "read without changing anything.")]
     return []
 
 

@@ -177,3 +177,30 @@ def test_an_ambiguous_label_is_refused_and_names_the_hosts(hosts):
     with pytest.raises(InventoryError) as raised:
         inventory.host_for(made(*hosts), {"instance": "web1:9100"})
     assert all(host.name in str(raised.value) for host in hosts)
+
+
+def test_a_script_is_asked_again_after_a_while(tmp_path):
+    """What a script tells changes without any file changing."""
+    now = [0.0]
+    script = f"import json, pathlib\nfile = pathlib.Path({str(tmp_path / 'count')!r})\n"
+    script += "n = file.read_text() + 'x' if file.exists() else 'x'\nfile.write_text(n)\nprint(json.dumps({'_meta': {'hostvars': {n: {}}}, 'all': {'hosts': [n]}}))"
+    python = fake_ansible(tmp_path / "bin", script)
+    cache = inventory.InventoryCache([write(tmp_path / "inv")], python=python, longest_s=60, clock=lambda: now[0])
+    assert list(cache.get().hosts) == ["x"]
+    now[0] = 59.0
+    assert list(cache.get().hosts) == ["x"]
+    now[0] = 60.0
+    assert list(cache.get().hosts) == ["xx"]
+
+
+def test_a_variable_may_name_the_host_itself_and_be_unsafe(tmp_path):
+    """`prometheus_instance: "{{ inventory_hostname }}:9100"` in group_vars serves a whole group; other templates are never filled in."""
+    file = write(
+        tmp_path,
+        'all: {hosts: {a: {}, b: {}}, vars: {prometheus_instance: "{{ inventory_hostname }}:9100", recoverable_services: [!unsafe "x{{"]}}\n',
+    )
+    found = inventory.load([file])
+    host = inventory.host_for(found, {"instance": "b:9100"})
+    assert host is not None
+    assert host.name == "b"
+    assert host.allows("recoverable_services", "x{{")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator import matcher
 from orchestrator.errors import UsageError
+
+CALM = settings(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])  # a slow machine fails nothing
+
 
 NAMES = st.from_regex(r"[A-Za-z_:][A-Za-z0-9_:]{0,10}", fullmatch=True)
 
@@ -67,6 +70,7 @@ def test_what_is_no_matcher_is_refused(text):
         matcher.parse(text)
 
 
+@CALM
 @given(NAMES, st.sampled_from(["=", "!="]), st.text(max_size=50))
 def test_writing_and_reading_give_the_same_matcher(name, op, value):
     """Any value survives being written with quotes and escapes."""
@@ -74,6 +78,7 @@ def test_writing_and_reading_give_the_same_matcher(name, op, value):
     assert matcher.parse(str(one)) == one
 
 
+@CALM
 @given(st.text(max_size=60))
 def test_any_text_is_a_matcher_or_a_usage_error(text):
     """Hostile text raises nothing but our own error."""
@@ -84,6 +89,7 @@ def test_any_text_is_a_matcher_or_a_usage_error(text):
     assert matcher.parse(str(matcher.parse(text))) == matcher.parse(text)
 
 
+@CALM
 @given(NAMES, st.text(max_size=30), st.dictionaries(NAMES, st.text(max_size=30), max_size=3))
 def test_a_negated_matcher_is_the_opposite(name, value, labels):
     """`!=` fits exactly where `=` does not."""
