@@ -266,7 +266,10 @@ def _overlay(values: dict[str, Any], environment: Mapping[str, str], problems: l
             continue
         place: dict[str, Any] = values
         for part in parts[:-1]:
-            place = place.setdefault(part, {})
+            if not isinstance(place.setdefault(part, {}), dict):
+                place[part] = {}
+                problems.append(f"{part}: a value stands where a section belongs. Mend: write [{part}] and its settings below it.")
+            place = place[part]
         place[parts[-1]] = _from_text(text, annotation)
         where[".".join(parts)] = variable
     return where
