@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
 from orchestrator.decide.choice import allowed
 from orchestrator.decide.values import derive
+from orchestrator.errors import ModelUnavailable
 from orchestrator.model import Alert, Context, Entry, Evidence, Host, Rule
 
 _LABEL_CHARS, _ANNOTATION_CHARS, _EVIDENCE_CHARS = 300, 1500, 3000
@@ -57,9 +58,13 @@ class Prompts:
 
         Returns:
             The same text, byte for byte, for the same values.
+
+        Raises:
+            ModelUnavailable: a template is missing or broken.
         """
         evidence = list(_evidence(context.evidence))
-        user = self._templates.get_template("user.j2").render(
+        user = self._filled(
+            "user.j2",
             entries=[_entry(entry, alert, hosts) for entry in entries],
             hosts=[{"name": host.name, "groups": sorted(host.groups)} for host in hosts],
             tried=list(tried),
@@ -73,11 +78,17 @@ class Prompts:
             evidence=evidence,
             missing=[{"source": item.source, "reason": item.reason[:_LABEL_CHARS]} for item in context.missing[:_MOST_PAIRS]],
         )
-        return Prompt(self._templates.get_template("system.j2").render(), user)
+        return Prompt(self._filled("system.j2"), user)
 
     def repair(self, problems: Sequence[str]) -> str:
         """Return what the model is told when its answer cannot be used."""
-        return self._templates.get_template("repair.j2").render(problems=list(problems))
+        return self._filled("repair.j2", problems=list(problems))
+
+    def _filled(self, name: str, **values: Any) -> str:
+        try:
+            return self._templates.get_template(name).render(**values)
+        except TemplateError as exc:
+            raise ModelUnavailable(f"the prompt {name} cannot be written: {type(exc).__name__} {exc.message or ''}") from exc
 
 
 def _entry(entry: Entry, alert: Alert, hosts: Sequence[Host]) -> dict[str, Any]:
