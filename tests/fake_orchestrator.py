@@ -1,6 +1,5 @@
 """A hand-written stand-in for `orchestrator.app.Orchestrator`: everything in memory, nothing runs."""
 
-# ruff: noqa: A002 - the facade says id
 from __future__ import annotations
 
 import json
@@ -263,6 +262,12 @@ class FakeOrchestrator:
 
     def session_key(self) -> bytes:
         return b"k" * 32
+
+    def users(self) -> list[m.Actor]:
+        return list(self.people.values())
+
+    def tokens(self) -> list[dict[str, Any]]:
+        return [{"name": "alertmanager", "role": "webhook", "created_at": NOW, "last_used_at": None, "revoked": False}]
 
     # --- lists
     def incidents(self, *, status=(), fingerprint="", alertname="", host="", since=None, limit=100, cursor=""):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from flask import Flask, Response, request
 from werkzeug.exceptions import BadRequest
 
-from orchestrator.web import acts, api, pages, problems, slack
+from orchestrator.web import acts, api, forms, pages, problems, slack, words
 from orchestrator.web.events import Streams
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def create_app(orchestrator: Orchestrator) -> Flask:
     settings = orchestrator.settings.server
     app = Flask("orchestrator.web")
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    app.jinja_options = {"finalize": pages.visible, "trim_blocks": True, "lstrip_blocks": True}
+    app.jinja_options = {"finalize": words.visible, "trim_blocks": True, "lstrip_blocks": True}
     app.config.update(
         SECRET_KEY=orchestrator.session_key(),
         MAX_CONTENT_LENGTH=settings.max_body_bytes,
@@ -53,7 +53,7 @@ def create_app(orchestrator: Orchestrator) -> Flask:
     app.before_request(_refuse_nul)
     app.after_request(_secure)
     problems.register(app)
-    for routes in (api.routes, acts.routes, slack.routes, pages.routes):
+    for routes in (api.routes, acts.routes, slack.routes, forms.routes):
         app.register_blueprint(routes)
     pages.register(app)
     return app

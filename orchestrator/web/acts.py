@@ -100,28 +100,28 @@ def decide() -> Response:
 
 @routes.post("/api/v1/incidents/<id>/cancel")
 @call(Call("Cancel an incident", Role.APPROVER, Incident, body=Reasoned, errors=_CHANGED))
-def cancel_incident(id: str) -> Response:  # noqa: A002 - the path's own word
+def cancel_incident(id: str) -> Response:
     """Cancel an incident."""
     return _incident(facade().cancel_incident(id, me(), body(Reasoned).reason))
 
 
 @routes.post("/api/v1/incidents/<id>/close")
 @call(Call("Close an incident that a person has dealt with", Role.APPROVER, Incident, body=Reasoned, errors=_CHANGED))
-def close_incident(id: str) -> Response:  # noqa: A002
+def close_incident(id: str) -> Response:
     """Close an incident."""
     return _incident(facade().close_incident(id, me(), body(Reasoned).reason))
 
 
 @routes.post("/api/v1/incidents/<id>/retry")
 @call(Call("Look at an incident anew", Role.APPROVER, Incident, errors=_CHANGED))
-def retry_incident(id: str) -> Response:  # noqa: A002
+def retry_incident(id: str) -> Response:
     """Retry an incident."""
     return _incident(facade().retry_incident(id, me()))
 
 
 @routes.post("/api/v1/incidents/<id>/take")
 @call(Call("Take an incident into one's own hands", Role.APPROVER, Incident, errors=_CHANGED))
-def take_incident(id: str) -> Response:  # noqa: A002
+def take_incident(id: str) -> Response:
     """Take an incident."""
     return _incident(facade().take_incident(id, me()))
 
@@ -137,7 +137,7 @@ def _incident(value: Incident) -> Response:
 @call(
     Call("Say yes; 202 while another person is needed", Role.APPROVER, Approval, body=Approved, errors=(404, 409, 410), more={202: Counted})
 )
-def approve(id: str) -> Any:  # noqa: A002
+def approve(id: str) -> Any:
     """Approve."""
     asked = body(Approved)
     answered = facade().approve(id, me(), asked.digest, asked.reason, tuple(asked.hosts), dict(asked.pins))
@@ -148,7 +148,7 @@ def approve(id: str) -> Any:  # noqa: A002
 
 @routes.post("/api/v1/approvals/<id>/reject")
 @call(Call("Say no, with a reason", Role.APPROVER, Approval, body=Rejected, errors=(404, 409, 410)))
-def reject(id: str) -> Response:  # noqa: A002
+def reject(id: str) -> Response:
     """Reject."""
     asked = body(Rejected)
     return jsonify(plain(Approval, facade().reject(id, me(), asked.digest, asked.reason)))
@@ -168,21 +168,21 @@ def start_run() -> Any:
 
 @routes.post("/api/v1/runs/<id>/cancel")
 @call(Call("Cancel a run", Role.APPROVER, Run, errors=_CHANGED))
-def cancel_run(id: str) -> Response:  # noqa: A002
+def cancel_run(id: str) -> Response:
     """Cancel a run."""
     return jsonify(plain(Run, facade().cancel_run(id, me())))
 
 
 @routes.post("/api/v1/runs/<id>/undo")
 @call(Call("Ask for the undo of a run", Role.APPROVER, Incident, errors=_CHANGED))
-def undo_run(id: str) -> Response:  # noqa: A002
+def undo_run(id: str) -> Response:
     """Undo a run."""
     return _incident(facade().undo_run(id, me()))
 
 
 @routes.post("/api/v1/runs/<id>/settle")
 @call(Call("Say how a run of unknown end ended; frees its hosts", Role.APPROVER, Incident, body=Settled, errors=_CHANGED))
-def settle_run(id: str) -> Response:  # noqa: A002
+def settle_run(id: str) -> Response:
     """Settle a run."""
     asked = body(Settled)
     return _incident(facade().settle_run(id, me(), asked.outcome == "done", asked.reason))
@@ -193,7 +193,7 @@ def settle_run(id: str) -> Response:  # noqa: A002
 
 @routes.post("/api/v1/catalogue/<id>/admit")
 @call(Call("Admit an entry at its present digest", Role.ADMIN, Entry, errors=_CHANGED))
-def admit(id: str) -> Response:  # noqa: A002
+def admit(id: str) -> Response:
     """Admit an entry."""
     facade().admit(id, me())
     return jsonify(entry_values(facade().entry(id)))

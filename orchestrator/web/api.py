@@ -94,21 +94,21 @@ def incidents() -> Response:
 
 @routes.get("/api/v1/incidents/<id>")
 @call(Call("One incident, whole", Role.VIEWER, Incident, errors=(404,)))
-def incident(id: str) -> Response:  # noqa: A002 - the path's own word
+def incident(id: str) -> Response:
     """Show an incident."""
     return jsonify(plain(Incident, facade().incident(id)))
 
 
 @routes.get("/api/v1/incidents/<id>/timeline")
 @call(Call("All audit events of one incident, oldest first", Role.VIEWER, AuditEvent, errors=(404,), page=True))
-def timeline(id: str) -> Response:  # noqa: A002
+def timeline(id: str) -> Response:
     """Show an incident's audit events."""
     return page(AuditEvent, facade().timeline(id), None)
 
 
 @routes.get("/api/v1/incidents/<id>/related")
 @call(Call("Children, similar and previous incidents", Role.VIEWER, dict[str, list[IncidentSummary]], errors=(404,)))
-def related(id: str) -> Response:  # noqa: A002
+def related(id: str) -> Response:
     """Show related incidents."""
     return jsonify(plain(dict[str, list[IncidentSummary]], facade().related(id)))
 
@@ -127,7 +127,7 @@ def approvals() -> Response:
 
 @routes.get("/api/v1/approvals/<id>")
 @call(Call("One approval: the question, what it rests on and the answers", Role.VIEWER, Approval, errors=(404,)))
-def approval(id: str) -> Response:  # noqa: A002
+def approval(id: str) -> Response:
     """Show an approval."""
     return jsonify(plain(Approval, facade().approval(id)))
 
@@ -145,7 +145,7 @@ def runs() -> Response:
 
 @routes.get("/api/v1/runs/<id>")
 @call(Call("One run", Role.VIEWER, Run, errors=(404,)))
-def run(id: str) -> Response:  # noqa: A002
+def run(id: str) -> Response:
     """Show a run."""
     return jsonify(plain(Run, facade().run(id)))
 
@@ -161,7 +161,7 @@ def run(id: str) -> Response:  # noqa: A002
         page=True,
     )
 )
-def run_events(id: str) -> Response:  # noqa: A002
+def run_events(id: str) -> Response:
     """Show a run's events."""
     after = number("after")
     if events.wanted():
@@ -200,7 +200,7 @@ def catalogue() -> Response:
 
 @routes.get("/api/v1/catalogue/<id>")
 @call(Call("One entry of the catalogue", Role.VIEWER, model.Entry, errors=(404,)))
-def entry(id: str) -> Response:  # noqa: A002
+def entry(id: str) -> Response:
     """Show an entry."""
     return jsonify(entry_values(facade().entry(id)))
 

@@ -67,7 +67,7 @@ def last_event(default: int) -> int:
     return int(value) if value.isascii() and value.isdigit() and len(value) < 19 else default  # noqa: PLR2004 - fits 64 bits
 
 
-def run_stream(id: str, after: int) -> Response:  # noqa: A002 - the path's own word
+def run_stream(id: str, after: int) -> Response:
     """Return the stream of a run's events; it ends with `event: end` once the run has ended."""
     orchestrator = facade()
     seen = last_event(after)

@@ -1,0 +1,123 @@
+"""What people do: the forms of the pages. Each has a CSRF token, and leads back to a page that shows what came of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import flash, redirect, request, url_for
+
+from orchestrator.errors import InvalidRequest, NotFound
+from orchestrator.model import ApprovalState
+from orchestrator.web.asking import facade
+from orchestrator.web.auth import me
+from orchestrator.web.pages import routes
+
+__all__ = ["routes"]
+
+_WORDS = 4000
+"""Longest reason, in characters."""
+
+
+def _field(name: str, *, needed: str = "") -> str:
+    """Return a field of the form.
+
+    Raises:
+        InvalidRequest: it is empty where `needed` says why it may not be, too long, or holds a NUL character.
+    """
+    value = request.form.get(name, "").strip()
+    if needed and not value:
+        raise InvalidRequest(f"{needed} Mend: go back and write it down.")
+    if len(value) > _WORDS or "\0" in value:
+        raise InvalidRequest(f"{name}: is longer than {_WORDS} characters or holds a NUL. Mend: go back and shorten it.")
+    return value
+
+
+def _back(endpoint: str, said: str, **values: Any) -> Any:
+    flash(said)
+    return redirect(url_for(endpoint, **values), 303)
+
+
+@routes.post("/incidents/<id>/<verb>")
+def act_on_incident(id: str, verb: str) -> Any:
+    """Cancel, close, retry or take an incident."""
+    reason = _field("reason")
+    match verb:
+        case "cancel":
+            facade().cancel_incident(id, me(), reason)
+        case "close":
+            facade().close_incident(id, me(), reason)
+        case "retry":
+            facade().retry_incident(id, me())
+        case "take":
+            facade().take_incident(id, me())
+        case _:
+            raise NotFound(f"There is nothing called {verb[:50]} to do with an incident.")
+    return _back(
+        "pages.incident", {"cancel": "Cancelled.", "close": "Closed.", "retry": "Looked at anew.", "take": "It is yours."}[verb], id=id
+    )
+
+
+@routes.post("/approvals/<id>/approve")
+def approve(id: str) -> Any:
+    """Say yes, for the hosts that are ticked."""
+    hosts = tuple(request.form.getlist("hosts"))
+    offered = facade().approval(id).proposal.hosts
+    if len(offered) > 1 and not hosts:
+        raise InvalidRequest("No host is ticked. Mend: go back and tick at least one, or reject.")
+    narrowed = hosts if set(hosts) != set(offered) else ()
+    answered = facade().approve(id, me(), _field("digest"), _field("reason"), narrowed)
+    if answered.state is ApprovalState.PENDING:
+        said = f"Noted: {answered.have} of {answered.need} have approved; another person has to."
+        return _back("pages.approval", said, id=id)
+    return _back("pages.incident", "Approved.", id=answered.incident)
+
+
+@routes.post("/approvals/<id>/reject")
+def reject(id: str) -> Any:
+    """Say no, with a reason."""
+    answered = facade().reject(id, me(), _field("digest"), _field("reason", needed="A rejection needs a reason."))
+    return _back("pages.incident", "Rejected.", id=answered.incident)
+
+
+@routes.post("/runs/<id>/cancel")
+def cancel_run(id: str) -> Any:
+    """Cancel a run."""
+    facade().cancel_run(id, me())
+    return _back("pages.run", "Asked the run to stop.", id=id)
+
+
+@routes.post("/runs/<id>/undo")
+def undo_run(id: str) -> Any:
+    """Ask for a run's undo."""
+    return _back("pages.incident", "Asked for the undo.", id=facade().undo_run(id, me()).id)
+
+
+@routes.post("/runs/<id>/settle")
+def settle_run(id: str) -> Any:
+    """Say how a run of unknown end ended."""
+    outcome = request.form.get("outcome", "")
+    if outcome not in ("done", "not-done"):
+        raise InvalidRequest("outcome: is neither done nor not-done. Mend: go back and choose one.")
+    reason = _field("reason", needed="Settling a run needs a reason.")
+    return _back("pages.incident", "Settled.", id=facade().settle_run(id, me(), outcome == "done", reason).id)
+
+
+@routes.post("/catalogue/<id>/admit")
+def admit(id: str) -> Any:
+    """Admit an entry at its present digest."""
+    facade().admit(id, me())
+    return _back("pages.entry", "Admitted at this digest.", id=id)
+
+
+@routes.post("/pause")
+def pause() -> Any:
+    """Pull the kill switch."""
+    facade().pause(me(), _field("reason"))
+    return _back("pages.system", "Paused: no run starts.")
+
+
+@routes.post("/resume")
+def resume() -> Any:
+    """Release the kill switch."""
+    facade().resume(me())
+    return _back("pages.system", "Resumed.")
