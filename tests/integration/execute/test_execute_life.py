@@ -64,7 +64,7 @@ def die(path: Path, request, site) -> subprocess.Popen:
     import pickle
 
     path.write_bytes(pickle.dumps((request, site.root / "data", site.root)))
-    return subprocess.Popen([sys.executable, "-c", PARENT, str(path)], cwd=Path(__file__).resolve().parents[3])
+    return subprocess.Popen([sys.executable, "-c", PARENT, str(path)], cwd=Path(__file__).resolve().parents[3], start_new_session=True)
 
 
 def worker_of(site) -> int:
@@ -110,7 +110,7 @@ def test_a_play_outlives_us_and_is_adopted(site):
         lambda: (site.folders / FOLDER / "events.jsonl").is_file() and "Wait" in (site.folders / FOLDER / "events.jsonl").read_text(),
         "the play",
     )
-    parent.kill()
+    os.killpg(parent.pid, signal.SIGKILL)
     parent.wait()
     assert site.executor.living() == (request.id,)
     with pytest.raises(ExecutionError, match="still runs"):
@@ -137,7 +137,7 @@ def test_sigterm_to_us_cuts_no_play_and_who_adopts_may_cancel(site):
     parent = die(site.root / "request", request, site)
     wait_for(lambda: "3304" in sleeping(site), "the play")
     worker = worker_of(site)
-    parent.terminate()
+    os.killpg(parent.pid, signal.SIGTERM)
     parent.wait()
     os.kill(worker, signal.SIGTERM)
     assert site.executor.living() == (request.id,)
