@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 
 from orchestrator.errors import SourceUnavailable
 
@@ -65,7 +66,7 @@ class JsonApi:
             ) as response:
                 content = self._read(response, deadline)
                 return self._parse(response, content)
-        except (requests.RequestException, OSError) as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise SourceUnavailable(f"{self._name} did not answer: {type(error).__name__}.") from error
         except (ValueError, RecursionError) as error:
             raise SourceUnavailable(f"{self._name} did not answer with JSON.") from error
@@ -82,7 +83,8 @@ class JsonApi:
 
     def _read(self, response: requests.Response, deadline: float) -> bytes:
         content = bytearray()
-        for chunk in response.iter_content(1 << 14):
+        # `read1` returns what has come; `iter_content` would wait for a whole piece, however slowly it drips in.
+        while chunk := response.raw.read1(1 << 16, decode_content=True):
             content += chunk
             if len(content) > self._max_bytes:
                 raise self.failure(f"its answer is longer than {self._max_bytes} bytes.")

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from orchestrator.context import promql
-from orchestrator.context.http import JsonApi
+from orchestrator.context.http import MAX_BYTES, JsonApi
 from orchestrator.errors import SourceUnavailable, UsageError
 from orchestrator.model import Alert, Evidence, Host, Rule
 
@@ -24,6 +24,7 @@ class Loki:
         selector: LogQL stream selector with `$host` and `$label` inside equality matchers.
         token: bearer token; empty: none.
         timeout_s: time for one query.
+        max_bytes: longest answer that is read.
         lines: newest lines kept per host.
         range_s: how far back, in seconds.
         now: Unix time in seconds.
@@ -38,11 +39,12 @@ class Loki:
         *,
         token: str = "",
         timeout_s: float = 5.0,
+        max_bytes: int = MAX_BYTES,
         lines: int = 100,
         range_s: float = 1800.0,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._api = JsonApi("Loki", url, token=token, timeout_s=timeout_s)
+        self._api = JsonApi("Loki", url, token=token, timeout_s=timeout_s, max_bytes=max_bytes)
         self._selector, self._lines, self._range_s, self._now = selector, lines, range_s, now
 
     def collect(self, alert: Alert, hosts: tuple[Host, ...], rule: Rule | None) -> list[Evidence]:  # noqa: ARG002 - one door for all sources

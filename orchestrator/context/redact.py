@@ -36,7 +36,7 @@ _PAIR = re.compile(
     re.IGNORECASE,
 )
 _WHOLE_LINE = re.compile(
-    r"^(?P<key>\s{0,64}(?:-\s)?[\w.-]{0,64}?(?:password|passphrase|passwd|secret))(?P<sep>\s{0,8}(?:=>|:=|[:=])\s{0,8})(?P<value>[^\s\"'{\[][^\"']*)$",
+    r"^(?P<key>\s{0,64}(?:-\s)?[\w.-]{0,64}?(?:password|passphrase|passwd|secret))(?P<sep>\s{0,8}(?:=>|:=|:(?!=)|=(?!>))\s{0,8})(?P<value>[^\s\"'{\[][^\"']*)$",
     re.IGNORECASE,
 )
 _DIRECTIVE = re.compile(
