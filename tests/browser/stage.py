@@ -41,11 +41,11 @@ def furnished() -> FakeOrchestrator:
         ("inc0000000000007", m.Status.CLEARED, "HighLatency", "web1", m.Reason.ALERT_RESOLVED, "The alert went away by itself.", ""),
     )
     fake.incident_map = {base.id: base}
-    for number, (id, status, name, host, reason, detail, blocked) in enumerate(many):
+    for number, (identity, status, name, host, reason, detail, blocked) in enumerate(many):
         labels = {"alertname": name, "instance": f"{host}:9100" if host else "", "severity": "warning", "service": "nginx"}
-        fake.incident_map[id] = replace(
+        fake.incident_map[identity] = replace(
             base,
-            id=id,
+            id=identity,
             alert=make_alert(labels=labels, status=m.AlertStatus.FIRING if status in m.OPEN else m.AlertStatus.RESOLVED),
             status=status,
             reason=reason,
