@@ -280,8 +280,8 @@ class Wiring:
             size=self.settings.decision.shortlist,
         )
         if self.model is not None:
-            failed = proposal.agreement.value == "model_failed"
-            self.troubles.set("model", "it did not give a usable answer; the matchers decide" if failed else "")
+            failed = any(claim.text.startswith("The model gave no usable answer") for claim in proposal.claims)
+            self.troubles.set("model", "it gave no usable answer; the matchers decide" if failed else "")
         return proposal
 
     def bind(self, incident: Incident) -> tuple[str, str]:
