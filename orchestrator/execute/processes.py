@@ -73,9 +73,12 @@ def strays(run_id: str, folder: Path) -> set[int]:
     return roots | descendants(*roots) if roots else set()
 
 
-def connections(run_id: str, folder: Path) -> set[int]:
-    """Return the ssh processes of a run, such as masters of shared connections that wait for a next task."""
-    return {pid for pid in marked(run_id, folder) if _read(pid, "comm").strip() == b"ssh"}
+def connections(worker: int) -> set[int]:
+    """Return the ssh processes below a worker that hold a shared connection open for a next task.
+
+    By descent only: ssh writes its title over its environment, marker included.
+    """
+    return {pid for pid in descendants(worker) if b"[mux]" in _read(pid, "cmdline")}
 
 
 def _read(pid: int, name: str) -> bytes:

@@ -169,7 +169,7 @@ def main(folder: Path, lock: int) -> None:
     if error or watch.ended_by:
         watch.end_tree()
     else:
-        processes.end(lambda: processes.connections(request["id"], folder))
+        processes.end(lambda: processes.connections(os.getpid()))
     status |= {
         "state": "ended",
         "ended_at": datetime.now(UTC).isoformat(),

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import needs_program
 
-from orchestrator.execute import Executor
+from orchestrator.execute import Executor, folder, processes
 from orchestrator.model import Outcome, RunState
 
 pytestmark = pytest.mark.foreign
@@ -81,12 +81,19 @@ def over_ssh(site, port: int, known: str) -> None:
     )
 
 
+def connections(site) -> list[bytes]:
+    """Return the command lines of living processes that name the run's folder of ssh sockets."""
+    place = str(folder.control_path(site.folders / "inc1+1+apply+1")).encode()
+    lines = [processes._read(pid, "cmdline") for pid in processes._table()]
+    return [line for line in lines if place in line]
+
+
 def test_a_play_over_ssh_uses_our_key_and_leaves_no_connection(site, server):
     """The key of the settings opens the host; when the run is over, no shared connection of it waits for more."""
     over_ssh(site, server, "known_hosts")
     run = site.run("- name: Ping\n  ansible.builtin.ping:\n- name: Again\n  ansible.builtin.ping:")
     assert run.outcome is Outcome.SUCCESSFUL, run.message
-    assert site.marked() == set()
+    assert connections(site) == []
 
 
 def test_a_host_with_an_unknown_key_is_unreachable(site, server):
@@ -103,3 +110,4 @@ def test_a_time_out_over_ssh_ends_all_that_runs_here(site, server):
     run = site.run("- name: Hang\n  ansible.builtin.command: {argv: [timeout, '60', sleep, '3305']}", timeout_s=8.0)
     assert (run.state, run.outcome) == (RunState.DONE, Outcome.TIMEOUT)
     assert site.marked() == set()
+    assert connections(site) == []
