@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 
 import pytest
+import yaml
 
 from orchestrator.catalogue import load
+from orchestrator.catalogue.loader import load_folder
+from orchestrator.catalogue.plays import Shelf
 from orchestrator.errors import CatalogueError
 from orchestrator.model import CheckMode, EntryKind, Risk, UndoPolicy
 
@@ -270,3 +274,44 @@ def test_roles_of_verify_and_undo_are_covered(shop):
     entry = shop.load().entries["restart_service"]
     assert entry.roles == ("looker", "restart_service", "taker")
     assert (entry.undo, entry.undo_policy) == ("undo.yml", UndoPolicy.AUTO)
+
+
+JUNK = [None, True, -1, 1.5, "", "{{ x }}", [], {}, ["x"], [None], [[]], {1: 2}, {None: None}, [{"a": ["b"]}], 10**30, {"name": ["x"]}]
+
+
+def places(value, here=()):
+    """Yield the way to every value inside a YAML value."""
+    yield here
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from places(inner, (*here, key))
+
+
+def put(value, place, junk):
+    """Return a copy of a YAML value with something else at one place."""
+    if not place:
+        return junk
+    changed = copy.copy(value)
+    changed[place[0]] = put(value[place[0]], place[1:], junk)
+    return changed
+
+
+@pytest.mark.parametrize("name", ["playbook.meta.yml", "playbook.yml", "verify.yml", "../../roles/restart_service/tasks/main.yml"])
+def test_nonsense_anywhere_is_a_problem_and_never_an_exception(shop, name):
+    """Each value of each file is replaced by values of every other shape."""
+    whole = yaml.safe_load((shop.entry / name).read_text(encoding="utf-8"))
+    for number, place in enumerate(places(whole)):
+        for junk in JUNK[number % 4 :: 4]:
+            (shop.entry / name).write_text(yaml.safe_dump(put(whole, place, junk)), encoding="utf-8")
+            assert "it cannot be read" not in shop.problems()
+
+
+def test_an_error_of_our_own_breaks_only_the_entry(shop):
+    """Even a mistake in the reading itself is listed, not raised."""
+
+    class BrokenShelf(Shelf):
+        def role(self, use):
+            raise ZeroDivisionError("our own mistake")
+
+    found = load_folder(shop.entry, BrokenShelf(shop.roles))
+    assert found.entry is None
+    assert "ZeroDivisionError: our own mistake" in str(found.problems[0])
