@@ -24,10 +24,10 @@ from orchestrator.cli.stage import HOST, SERVICE, Stage, answers, monitoring_pro
 from orchestrator.cli.story import sentence
 from orchestrator.errors import OrchestratorError, ServerUnreachable
 
-START_S: Final = 60.0
+START_S: Final = 90.0
 """How long everything may take to answer for the first time."""
-WHOLE_S: Final = 170.0
-"""How long the whole demo may take with --once."""
+WHOLE_S: Final = 170
+"""How long the story may take, if nothing else is asked for."""
 LOOK_S: Final = 0.3
 OVER: Final = ("resolved", "cleared", "suppressed", "cancelled", "closed", "escalated")
 
@@ -39,9 +39,12 @@ class DemoFailed(OrchestratorError):
 @click.command(cls=Verb)
 @click.option("--once", is_flag=True, help="End by itself, with exit code 0 only if the incident was resolved.")
 @click.option("--own-prober", is_flag=True, help="Leave Prometheus and Alertmanager out, even where they are installed.")
+@click.option(
+    "--within", type=click.IntRange(10), default=WHOLE_S, show_default=True, metavar="SECONDS", help="How long the story may take."
+)
 @click.option("--keep", is_flag=True, help="Leave the demo's folder behind, to look at its files.")
 @pass_session
-def demo(session: Session, once: bool, own_prober: bool, keep: bool) -> int:
+def demo(session: Session, once: bool, own_prober: bool, within: int, keep: bool) -> int:
     """Break a real service and watch it being repaired.
 
     A small web service runs under supervisor as you; Prometheus and Alertmanager watch it where Debian's programs are installed,
@@ -52,7 +55,7 @@ def demo(session: Session, once: bool, own_prober: bool, keep: bool) -> int:
     with _stage({} if own_prober else monitoring_programs(), keep=keep) as stage:
         tell = Teller(session)
         try:
-            incident = Story(stage, tell).play()
+            incident = Story(stage, tell, within).play()
         except DemoFailed as error:
             name = stage.ended() or "server"
             tell.say("failed", str(error), failed=True)
@@ -128,12 +131,14 @@ class Story:
     Args:
         stage: what is started.
         tell: where it is told.
+        within_s: how long it may take.
     """
 
-    def __init__(self, stage: Stage, tell: Teller) -> None:
+    def __init__(self, stage: Stage, tell: Teller, within_s: float = WHOLE_S) -> None:
         self._stage = stage
         self._tell = tell
-        self._deadline = time.monotonic() + WHOLE_S
+        self._within_s = within_s
+        self._deadline = time.monotonic() + within_s
         self._told = 0
 
     def play(self) -> dict[str, Any]:
@@ -190,7 +195,7 @@ class Story:
         def first() -> dict[str, Any] | None:
             return next(iter(_asked(client, "/api/v1/incidents")["items"]), None)
 
-        begun = self._await(first, WHOLE_S, "the alert arrives")
+        begun = self._await(first, self._within_s, "the alert arrives")
         path = f"/api/v1/incidents/{segment(begun['id'])}"
 
         def over() -> dict[str, Any] | None:
@@ -200,7 +205,7 @@ class Story:
                 self._approve(client)
             return incident if incident["status"] in OVER else None
 
-        ended: dict[str, Any] = self._await(over, WHOLE_S, "the incident ends")
+        ended: dict[str, Any] = self._await(over, self._within_s, "the incident ends")
         self._tell_new(_asked(client, f"{path}/timeline")["items"])
         return ended
 

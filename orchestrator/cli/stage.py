@@ -116,6 +116,7 @@ class Stage:
 
     def write(self) -> None:
         """Write every configuration file."""
+        (self.folder / "tmp").mkdir()
         self._text("service.py", SERVICE_PROGRAM)
         self._text("supervisord.conf", self._supervisor())
         self._json("inventory/hosts.yml", self._inventory())
@@ -269,7 +270,13 @@ stdout_logfile={here}/{SERVICE}.log
     def _spawn(self, name: str, argv: list[str]) -> None:
         with (self.folder / f"{name}.out").open("wb") as log:
             self.processes[name] = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, env=environment(), start_new_session=True
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                env=environment(self.folder),
+                start_new_session=True,
             )
 
     def ended(self) -> str:
@@ -327,8 +334,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def environment() -> dict[str, str]:
-    """Return our environment without settings and keys, with the programs of this Python in front."""
+def environment(folder: Path) -> dict[str, str]:
+    """Return our environment without settings and keys, with the programs of this Python in front and temporary files in `folder`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ORCHESTRATOR_", "MISTRAL_", "ANSIBLE_"))}
     kept["PATH"] = f"{Path(sys.executable).parent}:{kept.get('PATH', '/usr/bin:/bin')}"
+    kept["TMPDIR"] = str(folder / "tmp")
     return kept
