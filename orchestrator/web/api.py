@@ -12,7 +12,7 @@ from orchestrator import __version__, model
 from orchestrator.errors import NotAuthenticated
 from orchestrator.model import AlertRecord, Approval, ApprovalState, AuditEvent, Incident, IncidentSummary, Role, Run, RunEvent, Status
 from orchestrator.web import auth, events, openapi
-from orchestrator.web.asking import MAX_LIMIT, facade, limit, moment, number, plain, text, words
+from orchestrator.web.asking import MAX_LIMIT, facade, limit, moment, number, paged, plain, text, words
 from orchestrator.web.openapi import Call, call
 from orchestrator.web.problems import problem
 
@@ -60,12 +60,12 @@ def _about(alert: AlertRecord, host: str, since: datetime | None) -> bool:
 
 def _first_hits(ask: Callable[[str], tuple[list[_Item], str]], fits: Callable[[_Item], bool]) -> tuple[list[_Item], str]:
     """Return the first page that holds an item that fits, and the cursor after it."""
-    cursor = text("cursor")
+    items, cursor = paged(ask)
     while True:
-        items, cursor = ask(cursor)
         hits = [item for item in items if fits(item)]
         if hits or not cursor:
             return hits, cursor
+        items, cursor = ask(cursor)
 
 
 @routes.get("/api/v1/incidents")
@@ -80,14 +80,17 @@ def _first_hits(ask: Callable[[str], tuple[list[_Item], str]], fits: Callable[[_
 )
 def incidents() -> Response:
     """List incidents."""
-    items, following = facade().incidents(
-        status=words("status", Status),
-        fingerprint=text("fingerprint"),
-        alertname=text("alertname"),
-        host=text("host"),
-        since=moment("since"),
-        limit=limit(),
-        cursor=text("cursor"),
+    status, since, most = words("status", Status), moment("since"), limit()
+    items, following = paged(
+        lambda cursor: facade().incidents(
+            status=status,
+            fingerprint=text("fingerprint"),
+            alertname=text("alertname"),
+            host=text("host"),
+            since=since,
+            limit=most,
+            cursor=cursor,
+        )
     )
     return page(IncidentSummary, items, following)
 
@@ -121,7 +124,8 @@ def related(id: str) -> Response:
 def approvals() -> Response:
     """List approvals."""
     state = words("state", ApprovalState) or words("status", ApprovalState) or (ApprovalState.PENDING,)
-    items, following = facade().approvals(state=state, limit=limit(), cursor=text("cursor"))
+    most = limit()
+    items, following = paged(lambda cursor: facade().approvals(state=state, limit=most, cursor=cursor))
     return page(Approval, items, following)
 
 
@@ -139,7 +143,8 @@ def approval(id: str) -> Response:
 @call(Call("Runs, newest first", Role.VIEWER, Run, ("incident", "entry", "limit", "cursor"), page=True))
 def runs() -> Response:
     """List runs."""
-    items, following = facade().runs(incident=text("incident"), entry=text("entry"), limit=limit(), cursor=text("cursor"))
+    most = limit()
+    items, following = paged(lambda cursor: facade().runs(incident=text("incident"), entry=text("entry"), limit=most, cursor=cursor))
     return page(Run, items, following)
 
 

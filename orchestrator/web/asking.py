@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
@@ -21,6 +22,7 @@ MAX_LIMIT = 1000
 _LARGEST = 2**63 - 1
 _Word = TypeVar("_Word", bound=StrEnum)
 _Body = TypeVar("_Body", bound=BaseModel)
+_Listed = TypeVar("_Listed")
 
 
 def facade() -> Orchestrator:
@@ -58,6 +60,24 @@ def number(name: str, default: int = 0, *, least: int = 0, most: int = _LARGEST)
 def limit(default: int = 100) -> int:
     """Return how many items are asked for, 1–1000."""
     return number("limit", default, least=1, most=MAX_LIMIT)
+
+
+def paged(ask: Callable[[str], _Listed]) -> _Listed:
+    """Return the page of a list that the request's cursor names.
+
+    Args:
+        ask: cursor → page.
+
+    Raises:
+        UsageError: the cursor is none of ours.
+    """
+    cursor = text("cursor")
+    try:
+        return ask(cursor)
+    except (ValueError, OverflowError):
+        if not cursor:
+            raise
+        raise UsageError(f"cursor: {cursor[:80]!r} is not one of ours. Mend: take `next` of the page before, or leave it out.") from None
 
 
 def words(name: str, kind: type[_Word]) -> tuple[_Word, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import secrets
+from dataclasses import replace
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -38,13 +39,14 @@ def token_actor() -> Actor | None:
     actor = facade().token_actor(secret) if scheme.lower() == "bearer" and secret else None
     if actor is None:
         raise NotAuthenticated("The token is unknown or revoked. Mend: send Authorization: Bearer with a valid token.")
-    return actor
+    return replace(actor, via=actor.via or "api")
 
 
 def session_actor() -> Actor | None:
     """Return the person of the session cookie, or None."""
     name = session.get("user", "")
-    return facade().user_actor(name) if name else None
+    known = facade().user_actor(name) if name else None
+    return replace(known, via="page") if known else None
 
 
 def require(need: Role) -> Actor:

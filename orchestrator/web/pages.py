@@ -9,9 +9,9 @@ from flask import Blueprint, Flask, Response, current_app, flash, g, redirect, r
 
 from orchestrator import __version__
 from orchestrator.errors import Forbidden, NotFound, OrchestratorError
-from orchestrator.model import OPEN, Approval, ApprovalState, Entry, Incident, Role, Run, RunState, Status
+from orchestrator.model import OPEN, Approval, ApprovalState, Entry, Incident, Role, Run, RunKind, RunState, Status
 from orchestrator.web import auth, openapi, words
-from orchestrator.web.asking import facade, limit, moment, number, text
+from orchestrator.web.asking import facade, limit, moment, number, paged, text
 from orchestrator.web.asking import words as closed_words
 
 routes = Blueprint("pages", __name__)
@@ -143,14 +143,17 @@ def overview() -> Response:
     asked = {name: text(name) for name in ("alertname", "host", "fingerprint", "since")}
     status = closed_words("status", Status)
     if status or any(asked.values()):
-        found, following = facade().incidents(
-            status=status,
-            fingerprint=asked["fingerprint"],
-            alertname=asked["alertname"],
-            host=asked["host"],
-            since=moment("since"),
-            limit=limit(50),
-            cursor=text("cursor"),
+        since, most = moment("since"), limit(50)
+        found, following = paged(
+            lambda cursor: facade().incidents(
+                status=status,
+                fingerprint=asked["fingerprint"],
+                alertname=asked["alertname"],
+                host=asked["host"],
+                since=since,
+                limit=most,
+                cursor=cursor,
+            )
         )
         again: dict[str, Any] = {**{name: value for name, value in asked.items() if value}, "status": ",".join(status), "cursor": following}
         older = url_for("pages.overview", **again) if following else ""
@@ -186,6 +189,7 @@ def incident(id: str) -> Response:
         approval=_approval(found),
         evidence={one.id for one in found.context.evidence} if found.context else set(),
         reached=_reached(found),
+        undoable=_undoable(found),
         RunState=RunState,
     )
 
@@ -200,6 +204,19 @@ def _approval(found: Incident) -> Approval | None:
         return facade().approval(found.approval) if found.approval else None
     except NotFound:
         return None
+
+
+def _undoable(found: Incident) -> bool:
+    """Return whether a person may start the undo of the latest run."""
+    if (
+        found.status is not Status.ESCALATED
+        or found.run is None
+        or found.run.kind is not RunKind.APPLY
+        or found.run.state is not RunState.DONE
+    ):
+        return False
+    entry = _entry(found.run.entry)
+    return entry is not None and bool(entry.undo)
 
 
 def _reached(found: Incident) -> int:
@@ -229,7 +246,8 @@ def run(id: str) -> Response:
 def approvals() -> Response:
     """Show the approvals that wait, or those of another state."""
     state = closed_words("state", ApprovalState) or (ApprovalState.PENDING,)
-    items, following = facade().approvals(state=state, limit=limit(50), cursor=text("cursor"))
+    most = limit(50)
+    items, following = paged(lambda cursor: facade().approvals(state=state, limit=most, cursor=cursor))
     return render("approvals.html", items=items, next=following, state=state, states=tuple(ApprovalState))
 
 

@@ -196,6 +196,13 @@ def test_bad_parameters_name_field_and_mend(client, bearer, query):
     assert "Mend:" in detail
 
 
+@pytest.mark.parametrize("path", ["alerts", "incidents", "approvals", "runs"])
+def test_a_foreign_cursor_is_named(client, fake, bearer, monkeypatch, path):
+    """A cursor that is none of ours is 400, whatever the store makes of it."""
+    monkeypatch.setattr(fake, path, lambda **arguments: ([], int(arguments["cursor"])))
+    assert assert_problem(client.get(f"/api/v1/{path}?cursor=x", headers=bearer("viewer")), 400)["detail"].startswith("cursor:")
+
+
 def test_alerts_carry_what_the_contract_names(client, bearer):
     """An alert has fingerprint, start, status, labels, incident and time of receipt; host and since narrow."""
     items = client.get("/api/v1/alerts?host=web1&since=2026-03-01T11:00:00Z", headers=bearer("viewer")).json["items"]
