@@ -12,6 +12,7 @@ import click
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
+from orchestrator.cli.vocabulary import catalogue_page, errors_page, metrics_page
 from orchestrator.settings import PREFIX, Section, Settings, Window
 
 SETTINGS_HEAD = """\
@@ -194,7 +195,14 @@ def _toml(value: Any) -> str:
     return json.dumps(list(value) if isinstance(value, tuple) else value)
 
 
-PAGES = {"docs/reference/settings.md": settings_page, "docs/reference/cli.md": cli_page, "orchestrator.example.toml": example}
+PAGES = {
+    "docs/reference/settings.md": settings_page,
+    "docs/reference/cli.md": cli_page,
+    "docs/reference/errors.md": errors_page,
+    "docs/reference/metrics.md": metrics_page,
+    "docs/reference/catalogue.md": catalogue_page,
+    "orchestrator.example.toml": example,
+}
 
 
 def main(folder: str = ".") -> None:
