@@ -85,6 +85,22 @@ def test_the_token_is_sent_as_bearer():
     assert asked.form()["query"] == "up"
 
 
+def test_a_redirect_is_not_followed():
+    """The address is the settings' alone: where a server points elsewhere, nobody goes there, and least of all the token."""
+    with HttpDouble(vector(1)) as elsewhere, HttpDouble(Reply(302, b"", (("Location", elsewhere.url + "/api/v1/query"),))) as server:
+        with pytest.raises(SourceUnavailable, match="302"):
+            Prometheus(server.url, token="t0ken").query("up")
+        assert not elsewhere.asked
+
+
+def test_an_answer_above_the_bound_is_not_read():
+    """A correct answer that is too long is refused before it fills the memory."""
+    with HttpDouble(vector(*range(2000))) as server:
+        assert len(Prometheus(server.url).query("up")) == 2000
+        with pytest.raises(SourceUnavailable, match="longer than 10000 bytes"):
+            Prometheus(server.url, max_bytes=10_000).query("up")
+
+
 def test_a_condition_is_asked_with_bool():
     """A comparison is sent so that a false series answers instead of being missing."""
     with HttpDouble(lambda asked: Reply(body=vector(1, 0))) as server:

@@ -100,6 +100,7 @@ def test_placeholders_in_equality_matchers_are_filled(template, filled):
         'label_replace(up, "a", "$instance", "b", "(.*)")',
         'count_values("$instance", up)',
         'up == "$instance"',
+        '{job="x"} |= "$instance"',
         'up{instance="$nothing"}',
         'up{instance="$empty"}',
         'up{instance="$instance}',

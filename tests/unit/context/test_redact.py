@@ -122,6 +122,7 @@ def test_json_is_redacted_by_key_and_by_text():
 def test_terminal_sequences_and_control_characters_go():
     """Nothing that moves a cursor, hides text or turns its direction is left; line feeds and tabs are."""
     assert plain("\x1b[31mred\x1b[0m\x07\x1b]0;title\x07 a\u202eb\r\n\tc\x00") == "red ab\n\tc"
+    assert plain("\x1b]0;unclosed\nnext") == "\nnext"
 
 
 @settings(deadline=None)
