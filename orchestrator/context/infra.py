@@ -13,6 +13,8 @@ RunPlay = Callable[[str, Mapping[str, Any], tuple[str, ...]], Run]
 """Runs a read-only entry: its id, its parameters, the hosts' names."""
 
 _MAX_DEPTH = 8
+_MAX_LINES = 500
+"""The most that the shipped entry `service_logs` takes."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class HostLogs:
         names = tuple(host.name for host in hosts if host.allows(self.allow_list, service))
         if not names:
             raise SourceUnavailable(f"No host of the alert lists the service in its {self.allow_list}.")
-        parameters = {f"{self.entry}_service": service, f"{self.entry}_lines": self.lines}
+        parameters = {f"{self.entry}_service": service, f"{self.entry}_lines": min(self.lines, _MAX_LINES)}
         return _per_host(self.run_play(self.entry, parameters, names), names, self.name, f"Logs of {service}")
 
 
@@ -142,5 +144,6 @@ def _host(run: Run, name: str, source: str, title: str) -> Evidence:
 
 
 def _service(alert: Alert) -> str:
-    """Return the service an alert names: its `service` label, else a systemd unit's name."""
-    return alert.labels.get("service", "") or alert.labels.get("name", "").removesuffix(".service")
+    """Return the service an alert names: its `service` label, else a systemd unit's or a process group's name."""
+    labels = alert.labels
+    return labels.get("service", "") or labels.get("name", "").removesuffix(".service") or labels.get("groupname", "")

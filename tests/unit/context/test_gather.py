@@ -238,6 +238,9 @@ def test_host_logs_ask_for_an_allowed_service_only():
         with pytest.raises(SourceUnavailable):
             HostLogs(run_play).collect(alert, HOSTS, None)
     assert len(asked) == 1
+    unit = Alert("0" * 16, AlertStatus.FIRING, {"name": "nginx.service"})
+    HostLogs(run_play, lines=2000).collect(unit, HOSTS, None)
+    assert asked[1][1] == {"service_logs_service": "nginx", "service_logs_lines": 500}
 
 
 def test_an_unreachable_host_is_named():
