@@ -7,7 +7,7 @@ from typing import Any
 from flask import flash, redirect, request, url_for
 
 from orchestrator.errors import InvalidRequest, NotFound
-from orchestrator.model import ApprovalState
+from orchestrator.model import ApprovalState, Parameter
 from orchestrator.web.asking import facade
 from orchestrator.web.auth import me
 from orchestrator.web.pages import routes
@@ -100,6 +100,42 @@ def settle_run(id: str) -> Any:
         raise InvalidRequest("outcome: is neither done nor not-done. Mend: go back and choose one.")
     reason = _field("reason", needed="Settling a run needs a reason.")
     return _back("pages.incident", "Settled.", id=facade().settle_run(id, me(), outcome == "done", reason).id)
+
+
+@routes.post("/catalogue/<id>/start")
+def start(id: str) -> Any:
+    """Propose a run oneself."""
+    entry, hosts = facade().entry(id), tuple(dict.fromkeys(request.form.getlist("hosts")))
+    if not hosts:
+        raise InvalidRequest("No host is ticked. Mend: go back and tick at least one.")
+    given = {one.name: _typed(one, _field(f"set:{one.name}")) for one in entry.parameters}
+    parameters = {name: value for name, value in given.items() if value is not None}
+    begun = facade().start_run(id, hosts, parameters, me(), _field("reason", needed="A proposal needs a reason."))
+    return _back("pages.incident", "Proposed: it takes the same way as any other.", id=begun.id)
+
+
+def _typed(parameter: Parameter, value: str) -> Any:
+    """Return a form's text as the parameter's type; None where it was left empty.
+
+    Raises:
+        InvalidRequest: it cannot be read as that type.
+    """
+    if not value:
+        return None
+    try:
+        match parameter.type:
+            case "int":
+                return int(value)
+            case "float":
+                return float(value)
+            case "bool":
+                return {"true": True, "false": False}[value]
+            case "list":
+                return [part for part in (part.strip() for part in value.split(",")) if part]
+            case _:
+                return value
+    except (ValueError, KeyError):
+        raise InvalidRequest(f"{parameter.name}: {value[:80]!r} is no {parameter.type}. Mend: go back and correct it.") from None
 
 
 @routes.post("/catalogue/<id>/admit")

@@ -25,6 +25,8 @@ ENDED = tuple(status for status in Status if status not in OPEN)
 _OPEN_PAGES = ("pages.login", "pages.log_in", "pages.docs")
 _TAIL = 200
 """Lines of a run's output on a page."""
+_OFFERED = 200
+"""Hosts offered for a proposal of one's own; the command line takes any."""
 _CHECKED_AT_SIGHT = 20_000
 """Audit events up to which the page verifies the chains without being asked."""
 
@@ -289,7 +291,11 @@ def entry(id: str) -> Response:
     """Show one entry."""
     found = facade().entry(id)
     runs, _ = facade().runs(entry=id, limit=20)
-    return render("entry.html", entry=found, admitted=facade().admitted(found), stats=facade().entry_stats(id), runs=runs)
+    groups = set(found.targets.groups)
+    fitting = [host.name for host in facade().hosts() if not groups or groups & set(host.groups)]
+    return render(
+        "entry.html", entry=found, admitted=facade().admitted(found), stats=facade().entry_stats(id), runs=runs, fitting=fitting[:_OFFERED]
+    )
 
 
 @routes.get("/audit")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, Response, current_app, render_template, request
+from flask import Flask, Response, current_app, g, render_template, request
 from werkzeug.exceptions import HTTPException
 
 from orchestrator import errors
@@ -122,4 +122,6 @@ def _too_deep(_error: RecursionError) -> Response:
 
 def _unexpected(error: Exception) -> Response:
     current_app.logger.error("%s %s failed", request.method, request.path, exc_info=error)
+    # The page around the error must not ask for what may just have failed.
+    g.pop("actor", None)
     return failed(500, "The server failed at this request; its log says why.")

@@ -8,17 +8,26 @@ from fake_orchestrator import FakeOrchestrator
 from orchestrator.settings import Settings
 from orchestrator.web import create_app
 
+SETTINGS = Settings.model_validate({"server": {"max_body_bytes": 4096}})
+
 
 @pytest.fixture
-def fake(tmp_path):
+def fake():
     """Return a stand-in for the orchestrator."""
-    return FakeOrchestrator(Settings.model_validate({"data_dir": str(tmp_path), "server": {"max_body_bytes": 4096}}))
+    return FakeOrchestrator(SETTINGS)
+
+
+@pytest.fixture(scope="session")
+def shared_app():
+    """Return one app for all tests, so that templates are compiled once."""
+    return create_app(FakeOrchestrator(SETTINGS))
 
 
 @pytest.fixture
-def client(fake):
+def client(shared_app, fake):
     """Return a test client of the app over the stand-in."""
-    return create_app(fake).test_client()
+    shared_app.extensions["orchestrator"] = fake
+    return shared_app.test_client()
 
 
 @pytest.fixture

@@ -133,6 +133,7 @@ FORMS = [
     RUN + "/undo",
     RUN + "/settle",
     "/catalogue/restart_service/admit",
+    "/catalogue/restart_service/start",
     "/pause",
     "/resume",
     "/logout",
@@ -154,7 +155,9 @@ def test_a_viewer_acts_on_nothing(client, fake):
     token = log_in(client, "vic")
     assert "/approve" not in text_of(client, APPROVAL)
     for path in FORMS[:-1]:
-        answer = client.post(path, data={"csrf": token, "digest": "abc123", "reason": "x", "outcome": "done"}, headers=HTML)
+        answer = client.post(
+            path, data={"csrf": token, "digest": "abc123", "reason": "x", "outcome": "done", "hosts": "web1"}, headers=HTML
+        )
         assert answer.status_code == 403, path
     assert fake.calls == []
 
@@ -171,6 +174,47 @@ def test_approving_on_the_page(client, fake):
     again = client.post(APPROVAL + "/approve", data={"csrf": token, "digest": digest}, headers=HTML)
     assert again.status_code == 409
     assert b"olga" in again.data
+
+
+def test_a_cookie_reads_the_api_but_does_not_act(client, fake):
+    """A session cookie is no token: another site's page could send it along."""
+    log_in(client, "ada")
+    assert client.get("/api/v1/incidents").status_code == 200
+    assert client.post("/api/v1" + INCIDENT + "/cancel", json={}).status_code == 401
+    assert fake.calls == []
+
+
+def test_proposing_a_run_oneself(client, fake):
+    """A person's own proposal carries hosts, typed parameters and a reason; what does not fit its type is named."""
+    fake.book = m.Catalogue(
+        {
+            "restart_service": make_entry(
+                parameters=(m.Parameter("restart_service_port", "int"), m.Parameter("restart_service_names", "list"))
+            )
+        }
+    )
+    token = log_in(client, "olga")
+    assert 'name="set:restart_service_port"' in text_of(client, "/catalogue/restart_service")
+    data = {"csrf": token, "hosts": "web1", "reason": "by hand", "set:restart_service_port": "80", "set:restart_service_names": "a, b"}
+    assert client.post("/catalogue/restart_service/start", data=data).status_code == 303
+    assert fake.calls[-1][3:] == (
+        "restart_service",
+        ("web1",),
+        {"restart_service_port": 80, "restart_service_names": ["a", "b"]},
+        "by hand",
+    )
+    for change in ({"set:restart_service_port": "x"}, {"hosts": []}, {"reason": ""}):
+        assert client.post("/catalogue/restart_service/start", data={**data, **change}).status_code == 422
+
+
+def test_an_unforeseen_error_is_a_page(client, fake, monkeypatch):
+    """A bug of ours is an error page that asks the orchestrator nothing more."""
+    log_in(client, "ada")
+    for name in ("incident", "paused"):
+        monkeypatch.setattr(fake, name, lambda *_: 1 / 0)
+    answer = client.get(INCIDENT, headers=HTML)
+    assert (answer.status_code, answer.mimetype) == (500, "text/html")
+    assert b"division" not in answer.data
 
 
 def test_approving_can_narrow(client, fake):
