@@ -128,8 +128,8 @@ def inventory(program: Orchestrator, settings: Settings) -> Iterator[Finding]:
     except OrchestratorError as error:
         yield Finding("inventory", FAIL, str(error), "ansible-inventory -i PATH --list shows the problem")
         return
-    state = OK if hosts else FAIL
-    yield Finding("inventory", state, f"{len(hosts)} hosts", "" if hosts else "set inventory.paths to an inventory with hosts")
+    state = OK if hosts else WARN
+    yield Finding("inventory", state, f"{len(hosts)} hosts", "" if hosts else "list your hosts, or set inventory.paths; until then every alert goes to a person")
     if not (hosts and settings.prometheus.url):
         return
     try:
