@@ -154,8 +154,11 @@ class Orchestrator:
 
     def _first_start(self) -> None:
         given = self.settings.server.webhook_token.get_secret_value()
-        self.store.people.put_token("alertmanager", Role.WEBHOOK, given or self.data.secret("webhook.token", "ro_"))
-        self.store.people.put_token("local-admin", Role.ADMIN, self.data.secret("admin.token", "ro_"))
+        # several machines may share one database: each has tokens of its own
+        at = "" if self.store.db.is_sqlite else f"@{self.data.node()}"
+        webhook = "alertmanager" if given else f"alertmanager{at}"
+        self.store.people.put_token(webhook, Role.WEBHOOK, given or self.data.secret("webhook.token", "ro_"))
+        self.store.people.put_token(f"local-admin{at}", Role.ADMIN, self.data.secret("admin.token", "ro_"))
         if not self.store.people.flag("first_start"):
             self._admit_shipped()
             self.store.people.set_flag("first_start", "done")
@@ -450,6 +453,7 @@ class Orchestrator:
             self._unchanged(id)
         with self.store.db.transaction():
             now = self.wiring.now()
+            self.store.chain.lock(id.partition(":")[0])
             _, after = self.store.runs.answer(
                 id, lambda before: answering.answer(before, actor, replace(given, at=now), now, self._check_of(before))
             )
@@ -610,6 +614,10 @@ class Orchestrator:
         with self.store.db.transaction():
             self.store.people.set_flag("paused", "")
             self._note(Happening("engine.resumed", actor.name))
+            restored = self.store.people.flag("restored")
+            if restored and actor.role is Role.ADMIN:
+                self.store.people.take_flag("restored", restored)
+                self._note(Happening("database.restore_confirmed", actor.name))
         self.data.resume()
 
     def paused(self) -> str:
@@ -705,12 +713,6 @@ class Orchestrator:
         """Copy the database to a new file while it is in use."""
         backup(self.store.db, target)
         self._note(Happening("database.backed_up", data={"to": str(target)}))
-
-    def confirm_restore(self, actor: Actor) -> None:
-        """Say, as an admin, that all is well after a restore: running without a person is on again."""
-        self._require(actor, Role.ADMIN)
-        self.store.people.take_flag("restored", self.store.people.flag("restored"))
-        self._note(Happening("database.restore_confirmed", actor.name))
 
     # ------------------------------------------------------------ small words
 

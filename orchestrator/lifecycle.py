@@ -140,6 +140,8 @@ class Rooms:
     carry_out: Callable[[Incident, str], Run | None]
     """Begin the changing run whose intent is written, once, or find out what became of it; None: not now."""
     look: Callable[[Incident], Verification]
+    final: Callable[[Verification], Verification]
+    """What a look means once its time is over."""
     verify_within_s: Callable[[Incident], float]
     approval: Callable[[str], Approval]
     grant: Callable[[Approval], Grant]
@@ -211,7 +213,7 @@ def _investigate(incident: Incident, rooms: Rooms) -> Step:
     detail = proposal.summary
     if incident.tried:
         reason = incident.reason or Reason.UNHEALTHY
-        detail = f"{', '.join(incident.tried)} did not help and nothing else fits: {proposal.summary}"
+        detail = f"{incident.detail} {', '.join(incident.tried)} did not help, and nothing else fits: {proposal.summary}"
     return move(incident, Status.ESCALATED, reason, detail, events=(decided,), wait_s=FOREVER)
 
 
@@ -430,7 +432,8 @@ def _verify(incident: Incident, rooms: Rooms) -> Step:
         return move(incident, Status.RESOLVED, Reason.VERIFIED, detail, events=(done,), free=True, effective=True, wait_s=FOREVER)
     if now < start + timedelta(seconds=settle_s + rooms.verify_within_s(incident)):
         return Step(incident, wait_s=VERIFY_POLL_S)
-    step = _unhealthy(incident, entry, verification, rooms)
+    verification = rooms.final(verification)
+    step = _unhealthy(incident.evolve(verification=verification), entry, verification, rooms)
     return replace(step, events=(done, *step.events))
 
 

@@ -15,7 +15,7 @@ from orchestrator.catalogue import check_names, check_parameters
 from orchestrator.context import Source, gather
 from orchestrator.context.promql import fill
 from orchestrator.decide import Model, decide
-from orchestrator.errors import ExecutionError, InventoryError, LeaseLost, SourceUnavailable, UsageError
+from orchestrator.errors import ExecutionError, InventoryError, LeaseLost, SourceUnavailable, Stopping, UsageError
 from orchestrator.inventory import Inventory, host_for
 from orchestrator.lifecycle import Rooms, Signal, Step, advance, manual
 from orchestrator.matcher import matches_all
@@ -117,12 +117,24 @@ class Wiring:
     paused: Callable[[], str]
     auto_off: Callable[[], str]
     stopping: Callable[[], bool]
+    cut: set[str] = field(default_factory=set)
+    """Incidents whose read-only play was cut short by the end of this process."""
+    reading: set[str] = field(default_factory=set)
+    """Read-only runs under way in this process."""
     reads: dict[str, threading.BoundedSemaphore] = field(default_factory=dict)
     guard: Any = field(default_factory=threading.Lock)
 
     def advance(self, incident: Incident, signals: Sequence[Signal], owner: str) -> Step:
-        """Take one step of an incident: the corridor with all doors hung."""
-        return advance(incident, signals, self.rooms(owner))
+        """Take one step of an incident: the corridor with all doors hung.
+
+        Raises:
+            Stopping: a play that only reads was cut short because this process ends; what follows from that is not written.
+        """
+        step = advance(incident, signals, self.rooms(owner))
+        if incident.id in self.cut:
+            self.cut.discard(incident.id)
+            raise Stopping(incident.id)
+        return step
 
     def rooms(self, owner: str) -> Rooms:
         """Return the doors as the corridor knows them, for the worker that holds the incident by `owner`."""
@@ -138,6 +150,7 @@ class Wiring:
             play=self.play,
             carry_out=lambda incident, run: self.carry_out(incident, run, owner),
             look=self.look,
+            final=verify.final,
             verify_within_s=self.verify_within_s,
             approval=self.store.runs.approval,
             grant=self.grant,
@@ -370,9 +383,13 @@ class Wiring:
         for seat in seats:
             seat.acquire()
         keep = _Stream(self.store, request.id)
+        self.reading.add(request.id)
         try:
             run = self.plays.run(request, keep, lambda: self.stopping() or self.store.incidents.has_signal(incident.id, "cancel"))
+            if self.stopping() and run.outcome is Outcome.CANCELLED:
+                self.cut.add(incident.id)
         finally:
+            self.reading.discard(request.id)
             keep.flush()
             for seat in seats:
                 seat.release()

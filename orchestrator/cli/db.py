@@ -48,8 +48,9 @@ def restore(session: Session, file: Path, yes: bool) -> None:
     """
     if not yes:
         click.confirm("This replaces the present database. Go on?", abort=True, err=True)
-    with session.orchestrator() as program:
-        program.db_restore(file)
+    from orchestrator.app import restore_database
+
+    restore_database(session.settings(), file)
     session.done(
         {"file": str(file)}, f"{file} is in place. What was in flight is unknown; nothing runs by itself until `orchestrator resume`."
     )
