@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 MOST_ATTEMPTS = 12
 LETTERS = 500
 STORM_S = 60.0
+TIDY_S = 10.0
 SETTLED_S = 60.0
 """How long an incident must be open before a missing alert counts as a missed resolve."""
 
@@ -44,7 +45,7 @@ class Chores:
         chores = [
             Chore("notify", 0.5, self.notify),
             Chore("seal", settings.audit.seal_s, self.seal),
-            Chore("tidy", 60.0, self.tidy),
+            Chore("tidy", TIDY_S, self.tidy),
             Chore("probe", 15.0, self.probe),
         ]
         if self._o.alertmanager is not None:
@@ -184,4 +185,5 @@ class Chores:
 
     def tidy(self) -> None:
         """Remove what finished runs left on disk."""
-        self._o.executor.sweep(keep=[*self._o.store.runs.unsettled(), *self._o.executor.living()])
+        living = [*self._o.executor.living(), *self._o.wiring.reading]  # asked first: what begins later is no leftover
+        self._o.executor.sweep(keep=[*living, *self._o.store.runs.unsettled()])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import secrets
@@ -36,21 +37,24 @@ class DataFolder:
 
     def secret(self, name: str, prefix: str = "") -> str:
         """Return the secret in a file of mode 0600, made on first use."""
-        path = self.path / name
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return path.read_text(encoding="utf-8").strip()
-        value = prefix + secrets.token_urlsafe(32)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(value + "\n")
-        return value
+        return self._once(name, prefix + secrets.token_urlsafe(32))
 
     def node(self) -> str:
         """Return this worker's stable, unique name."""
-        path = self.path / "node"
+        return self._once("node", f"{socket.gethostname()}-{secrets.token_hex(4)}")
+
+    def _once(self, name: str, value: str) -> str:
+        """Write a file whole or not at all, whenever we are killed, unless it is there; return what it holds."""
+        path = self.path / name
         if not path.exists():
-            path.write_text(f"{socket.gethostname()}-{secrets.token_hex(4)}\n", encoding="utf-8")
+            fresh = self.path / f".{name}.{secrets.token_hex(4)}"
+            with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+                file.write(value + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            with contextlib.suppress(FileExistsError):  # of two at once, the first one's value counts
+                os.link(fresh, path)
+            fresh.unlink()
         return path.read_text(encoding="utf-8").strip()
 
     def claim_node(self) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from huey.consumer import Consumer
 from huey.contrib.sql_huey import SqlHuey
 
-from orchestrator.errors import LeaseLost, StoreUnavailable
+from orchestrator.errors import LeaseLost, Stopping, StoreUnavailable
 from orchestrator.lifecycle import Signal, Step
 from orchestrator.model import Incident
 from orchestrator.store import Claim, Store
@@ -74,6 +74,7 @@ class Engine:
         self._held: dict[str, str] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
+        self._drained = threading.Event()
         self._consumer: Any = None
         self._others: list[threading.Thread] = []
         self.last_sweep = 0.0
@@ -82,7 +83,12 @@ class Engine:
 
     def open(self) -> None:
         """Connect the carrier to the store's database; its tables are made here."""
-        self._huey = SqlHuey(name="incidents", database=self._store.db.raw, results=False, utc=True)
+        with self._store.db.transaction():
+            self._store.db.lock("schema")
+            self._huey = SqlHuey(name="incidents", database=self._store.db.raw, results=False, utc=True, create_tables=False)
+            storage = self._huey.storage
+            self._store.db.raw.create_tables([storage.KV, storage.Schedule, storage.Task, storage.Counter])
+        self._huey.on_shutdown(name="close")(self._store.db.close)
         self._task = self._huey.task(name="advance")(self.work)
 
     # ------------------------------------------------------------ the door
@@ -100,7 +106,7 @@ class Engine:
         logging.getLogger("huey").setLevel(logging.WARNING)
         self._consumer = _QuietConsumer(self._huey, workers=self._threads, periodic=False, initial_delay=0.05, max_delay=0.2, backoff=1.3)
         self._consumer.start()
-        self._spawn("heartbeat", self._lease_s / 4, self._beat)
+        self._spawn("heartbeat", self._lease_s / 4, self._beat, self._drained)
         self._spawn("sweeper", self._sweep_s, self.sweep)
         for chore in chores:
             self._spawn(chore.name, chore.every_s, chore.do)
@@ -113,12 +119,21 @@ class Engine:
         deadline = time.monotonic() + wait_s
         while self._held and time.monotonic() < deadline:
             time.sleep(0.02)
+        self._drained.set()
         with self._lock:
             left = dict(self._held)
         for incident, owner in left.items():
-            self._store.incidents.release(incident, owner)
-        for thread in self._others:
+            log.info("incident %s is handed over in the middle of a step", incident)
+            self._release(incident, owner)
+        workers = [thread for _, thread in self._consumer.worker_threads] if self._consumer is not None and not left else []
+        for thread in [*workers, *self._others]:
             thread.join(timeout=5.0)
+
+    def _release(self, incident: str, owner: str) -> None:
+        try:
+            self._store.incidents.release(incident, owner)
+        except StoreUnavailable as error:
+            log.warning("incident %s: its lease runs out by itself: %s", incident, error)
 
     @property
     def stopping(self) -> bool:
@@ -143,33 +158,32 @@ class Engine:
             self._go_on(claim)
         except LeaseLost:
             log.warning("incident %s was taken over by another worker", incident)
+        except Stopping:
+            self._release(incident, owner)
         except StoreUnavailable as error:
             log.warning("incident %s waits: %s", incident, error)
         finally:
             with self._lock:
-                self._held.pop(incident, None)
+                if self._held.get(incident) == owner:  # it may have been taken over within this process
+                    del self._held[incident]
 
     def _go_on(self, claim: Claim) -> None:
-        while True:
-            step = self._step(claim)
-            if step is None:
-                return
-            if not self._store.incidents.commit(claim, step, self._limits, self.wake):
-                return
+        while self._step(claim):
             if self.stopping:
-                self._store.incidents.release(claim.incident.id, claim.owner)
-                return
+                raise Stopping(claim.incident.id)
             claim = self._store.incidents.look(claim.incident.id, claim.owner)
 
-    def _step(self, claim: Claim) -> Step | None:
+    def _step(self, claim: Claim) -> bool:
+        """Make one step and write it; return whether the next one follows at once."""
         try:
-            return self._advance(claim.incident, [signal for _, signal in claim.signals], claim.owner)
-        except (LeaseLost, StoreUnavailable):
+            step = self._advance(claim.incident, [signal for _, signal in claim.signals], claim.owner)
+            return self._store.incidents.commit(claim, step, self._limits, self.wake)
+        except (LeaseLost, Stopping, StoreUnavailable):
             raise
         except Exception as error:
             log.exception("a step of incident %s failed", claim.incident.id)
             self._store.incidents.fail(claim, f"{type(error).__name__}: {error}")
-            return None
+            return False
 
     # ------------------------------------------------------------ beside it
 
@@ -189,9 +203,11 @@ class Engine:
                 self.wake(incident)
         self.last_sweep = time.monotonic()
 
-    def _spawn(self, name: str, every_s: float, do: Callable[[], None]) -> None:
+    def _spawn(self, name: str, every_s: float, do: Callable[[], None], until: threading.Event | None = None) -> None:
+        end = until or self._stop
+
         def loop() -> None:
-            while not self._stop.wait(every_s):
+            while not end.wait(every_s):
                 try:
                     do()
                 except StoreUnavailable as error:

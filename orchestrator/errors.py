@@ -131,5 +131,9 @@ class LeaseLost(OrchestratorError):
     """Another worker has taken this incident over: write no more."""
 
 
+class Stopping(OrchestratorError):
+    """This process ends before the step came to its own end: nothing of it is written, the next worker makes it again."""
+
+
 class SchemaMismatch(OrchestratorError):
     """The database was written by a newer version of the program."""

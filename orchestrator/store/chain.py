@@ -27,9 +27,14 @@ class Chain:
         self._db = db
         self._t = db.tables
 
+    def lock(self, incident: str) -> None:
+        """Let nobody else append to an incident's chain until the caller's transaction has ended; to be taken before its rows."""
+        self._db.lock(f"audit:{incident}")
+
     def append(self, incident: str, happening: Happening) -> AuditEvent:
         """Put a happening on record, in the caller's transaction."""
         table = self._t.audit
+        self.lock(incident)
         last = table.select(table.seq, table.hash).where(table.incident == incident).order_by(table.seq.desc()).limit(1).first()
         event = audit.place(
             happening,

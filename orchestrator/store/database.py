@@ -96,12 +96,16 @@ class Database:
             SchemaMismatch: a newer version of the program wrote this database.
         """
         with self.transaction():
-            if not self.is_sqlite:
-                self._sql("SELECT pg_advisory_xact_lock(7410112)")
+            self.lock("schema")
             self.raw.create_tables(self.tables.all(), safe=True)
             for statement in append_only(self.raw):
                 self._sql(statement)
             self._check_version()
+
+    def lock(self, name: str) -> None:
+        """Let one transaction at a time hold a name, to the end of the caller's; on SQLite a write transaction does by itself."""
+        if not self.is_sqlite:
+            self.raw.execute_sql("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (name,))  # type: ignore[no-untyped-call]
 
     def version(self) -> int:
         """Return the schema version written in the database, 0 for none."""

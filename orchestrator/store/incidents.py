@@ -25,6 +25,7 @@ from orchestrator.model import (
     IncidentSummary,
     Reason,
     RejectedAlert,
+    RunState,
     Status,
 )
 from orchestrator.store.chain import Chain, moment
@@ -276,6 +277,7 @@ class Incidents:
         with self._db.transaction():
             now = self._db.now_ms()
             identity, incident = claim.incident.id, step.incident
+            self._chain.lock(identity)
             if not self._held(identity, claim.owner, now):
                 raise LeaseLost(identity)
             if step.settle_approval and not self._settle_approval(*step.settle_approval):
@@ -303,7 +305,7 @@ class Incidents:
             return stay
 
     def fail(self, claim: Claim, error: str) -> None:
-        """Put an incident whose step broke with a person, the error on record."""
+        """Put an incident whose step broke with a person, the error on record; a run that was begun is unknown then and keeps its hosts."""
         detail = f"A step failed in our own code: {error}"
         data = {
             "from": claim.incident.status,
@@ -312,9 +314,12 @@ class Incidents:
             "detail": detail,
             "alertname": claim.incident.alert.name,
         }
-        incident = claim.incident.evolve(status=Status.ESCALATED, reason=Reason.INTERNAL_ERROR, detail=detail)
+        run = self._runs.after_failure(claim.incident.run)
+        incident = claim.incident.evolve(status=Status.ESCALATED, reason=Reason.INTERNAL_ERROR, detail=detail, blocked_by="", run=run)
+        free = run is None or run.state is RunState.DONE
+        runs = (run,) if run is not None and run != claim.incident.run else ()
         events = (Happening("incident.status", data=data), Happening("incident.escalated", data=data))
-        self.commit(claim, Step(incident, events, wait_s=FOREVER), lambda _: (), lambda _: None)
+        self.commit(claim, Step(incident, events, wait_s=FOREVER, free=free, runs=runs), lambda _: (), lambda _: None)
 
     def _held(self, identity: str, owner: str, now: int) -> bool:
         table = self._t.incident

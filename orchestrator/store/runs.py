@@ -11,7 +11,7 @@ from peewee import IntegrityError, fn
 from pydantic import TypeAdapter
 
 from orchestrator.errors import NotFound
-from orchestrator.model import Approval, ApprovalState, Incident, Run, RunEvent, RunKind, RunRequest, RunState, Status
+from orchestrator.model import Approval, ApprovalState, Incident, Outcome, Run, RunEvent, RunKind, RunRequest, RunState, Status
 from orchestrator.store.chain import moment
 from orchestrator.store.database import Database
 
@@ -118,6 +118,22 @@ class Runs:
         """Return (slot name, incident id) of everything that is taken."""
         with self._db.reading():
             return [(row.name, row.incident) for row in list(self._t.slot.select().order_by(self._t.slot.name))]
+
+    def after_failure(self, run: Run | None) -> Run | None:
+        """Return how a changing run stands after a fault in our own code: not begun is over, begun and not ended is unknown."""
+        if run is None or run.state is RunState.DONE:
+            return run
+        known = self.get(run.id)
+        match known.state:
+            case RunState.DONE:
+                return known
+            case RunState.INTENT:
+                return replace(
+                    known, state=RunState.DONE, outcome=Outcome.CANCELLED, message="It was never begun: a fault in our own code."
+                )
+            case RunState.RUNNING | RunState.UNKNOWN:
+                message = "A fault in our own code came between; how far it came is not known."
+                return replace(known, state=RunState.UNKNOWN, outcome=Outcome.UNKNOWN, message=message)
 
     # ------------------------------------------------------------ results
 

@@ -1,0 +1,56 @@
+"""Engines on a database of their own; PostgreSQL where more than one machine takes part."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+
+import pytest
+from postgresql import PostgresServer, find_postgres
+
+from orchestrator.engine import Engine
+from orchestrator.store import Store
+
+NUMBER = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def engine_postgres():
+    """A PostgreSQL for the whole session; skipped by name where it is not installed."""
+    if find_postgres() is None:
+        pytest.skip("needs postgresql (Debian package); `make check` installs it")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with PostgresServer(port) as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.foreign)])
+def url(request, tmp_path):
+    """The address of an empty database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/engine.db"
+    return request.getfixturevalue("engine_postgres").database(f"engine{next(NUMBER)}")
+
+
+@pytest.fixture
+def engines(url):
+    """Make engines that share one database, each with a store of its own; they are stopped at the end."""
+    made = []
+
+    def make(advance, *, threads=2, lease_s=30.0, sweep_s=0.1, started=True):
+        store = Store(url)
+        store.db.create()
+        engine = Engine(store, advance, lambda _: (), threads=threads, lease_s=lease_s, sweep_s=sweep_s)
+        engine.open()
+        engine.store = store
+        made.append(engine)
+        if started:
+            engine.start()
+        return engine
+
+    yield make
+    for engine in made:
+        engine.stop(wait_s=5.0)
+        engine.store.db.close()
