@@ -1,4 +1,4 @@
-"""`orchestrator db`: upgrade, backup, restore."""
+"""`orchestrator db`: upgrade, backup, restore, restored."""
 
 from __future__ import annotations
 
@@ -50,7 +50,23 @@ def restore(session: Session, file: Path, yes: bool) -> None:
         click.confirm("This replaces the present database. Go on?", abort=True, err=True)
     from orchestrator.app import restore_database
 
-    restore_database(session.settings(), file)
+    _told(session, file.name, restore_database(session.settings(), file))
+
+
+@db.command()
+@click.option("--from", "source", default="pg_restore", show_default=True, help="What was restored; shown until an admin resumes.")
+@pass_session
+def restored(session: Session, source: str) -> None:
+    """Say that the database was put back by other means, such as pg_restore; before the server starts again."""
+    from orchestrator.store.backup import after_restore
+
+    with session.orchestrator() as program:
+        flying = after_restore(program.store.db, program.store.chain, source)
+    _told(session, source, flying)
+
+
+def _told(session: Session, source: str, flying: int) -> None:
     session.done(
-        {"file": str(file)}, f"{file} is in place. What was in flight is unknown; nothing runs by itself until `orchestrator resume`."
+        {"restored": source, "in_flight": flying},
+        f"{source} is in place. {flying} runs that were in flight are unknown; nothing runs by itself until `orchestrator resume`.",
     )

@@ -129,7 +129,12 @@ def inventory(program: Orchestrator, settings: Settings) -> Iterator[Finding]:
         yield Finding("inventory", FAIL, str(error), "ansible-inventory -i PATH --list shows the problem")
         return
     state = OK if hosts else WARN
-    yield Finding("inventory", state, f"{len(hosts)} hosts", "" if hosts else "list your hosts, or set inventory.paths; until then every alert goes to a person")
+    yield Finding(
+        "inventory",
+        state,
+        f"{len(hosts)} hosts",
+        "" if hosts else "list your hosts, or set inventory.paths; until then every alert goes to a person",
+    )
     if not (hosts and settings.prometheus.url):
         return
     try:

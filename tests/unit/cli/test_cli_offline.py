@@ -235,6 +235,22 @@ def test_db_upgrade_is_safe_to_repeat(call, work: Path):
     assert call("db", "upgrade").code == 0
 
 
+def test_backup_and_restore(call, work: Path):
+    """What the backup held is back, what came after it is gone, and nothing runs by itself until an admin resumes."""
+    assert call("token", "create", "before", "--role", "viewer").code == 0
+    assert call("db", "backup", "copy.db").code == 0
+    assert call("db", "backup", "copy.db").code == 2
+    assert call("token", "create", "after", "--role", "viewer").code == 0
+    assert call("db", "restore", "copy.db", "--yes").code == 0
+    listed = call("token", "list").out
+    assert "before" in listed
+    assert "after" not in listed
+    assert call("db", "restored", "--from", "tape").code == 0
+    assert "database.restored" in call("audit", "export").out
+    assert call("audit", "verify").code == 0
+    assert call("resume").code == 0
+
+
 def test_pause_works_with_the_server_down(call, work: Path):
     """With no server the kill switch is a file in the data folder; `resume` takes it back."""
     said = call("pause", "--reason", "storm")
