@@ -126,10 +126,13 @@ def brief(data: Mapping[str, Any] | None, most: int = 160) -> str:
     """Return an event's data on one line: `status: received · reason: …`."""
     if data is None:
         return "(redacted)"
-    parts = (
-        f"{key}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)}" for key, value in data.items()
-    )
-    return short(" · ".join(part for part in parts), most)
+    return short(" · ".join(f"{key}: {_said(value)}" for key, value in data.items()), most)
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+        return ", ".join(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def diff_lines(diff: str) -> list[tuple[str, str]]:

@@ -14,19 +14,20 @@ sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent.parent)]
 from stage import browser, furnished, staged  # noqa: E402 - the path is set above
 
 SHOTS = (
-    ("overview", "", 1280, 1000, False),
-    ("overview-dark", "", 1280, 1000, True),
+    ("overview", "", 1280, 1130, False),
+    ("overview-dark", "", 1280, 1130, True),
     ("overview-phone", "", 390, 1100, False),
-    ("incident", "incidents/inc0000000000001", 1280, 1700, False),
-    ("approval", "approvals/inc0000000000001:1", 1280, 1500, False),
-    ("approval-dark", "approvals/inc0000000000001:1", 1280, 1500, True),
+    ("incident", "incidents/inc0000000000001", 1280, 1520, False),
+    ("incident-phone", "incidents/inc0000000000001", 390, 2900, True),
+    ("approval", "approvals/inc0000000000001:1", 1280, 1560, False),
+    ("approval-dark", "approvals/inc0000000000001:1", 1280, 1560, True),
     ("approval-phone", "approvals/inc0000000000001:1", 390, 2600, False),
     ("run", "runs/inc0000000000003:1:apply:1", 1280, 900, False),
-    ("catalogue", "catalogue", 1280, 700, False),
-    ("entry", "catalogue/restart_service", 1280, 1500, False),
-    ("audit", "audit", 1280, 700, False),
-    ("system", "system", 1280, 900, True),
-    ("incident-phone", "incidents/inc0000000000001", 390, 3000, True),
+    ("catalogue", "catalogue", 1280, 640, False),
+    ("entry", "catalogue/restart_service", 1280, 1320, False),
+    ("audit", "audit", 1280, 760, False),
+    ("system", "system", 1280, 880, True),
+    ("login", "login", 1280, 640, False),
 )
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from fake_orchestrator import FakeOrchestrator, make_alert, make_approval, make_entry, make_incident, make_proposal, make_run
+from fake_orchestrator import FakeOrchestrator, make_alert, make_approval, make_entry, make_event, make_incident, make_proposal, make_run
 from flask import redirect
 
 from orchestrator import model as m
@@ -71,6 +71,10 @@ def furnished() -> FakeOrchestrator:
             check=make_run(ended_at=now - timedelta(minutes=3), hosts={"web1": m.HostStats(6, 1), "web2": m.HostStats(6, 1)}),
         )
     }
+    fake.run_map = {
+        identity: replace(run, started_at=now - timedelta(seconds=184), ended_at=now - timedelta(seconds=180))
+        for identity, run in fake.run_map.items()
+    }
     running = make_run(
         id="inc0000000000003:1:apply:1", kind=m.RunKind.APPLY, state=m.RunState.RUNNING, outcome=None, ended_at=None, started_at=now
     )
@@ -96,6 +100,14 @@ def furnished() -> FakeOrchestrator:
         "ready": True,
         "degraded": [{"what": "model", "why": "No answer within 20 s, three times in a row.", "since": now - timedelta(minutes=9)}],
     }
+    fake.events = [
+        make_event(1, "alert.received", data={"alertname": "ServiceDown", "target": "web1"}),
+        make_event(2, "context.gathered", data={"evidence": ["prom-1", "logs-1"], "took_s": 2.5}),
+        make_event(3, "decision.made", data={"choice": "run", "entry": "restart_service", "agreement": "agreed"}),
+        make_event(4, "policy.judged", data={"effect": "ask", "reasons": ["mode_asks"]}),
+        make_event(5, "run.ended", data={"kind": "check", "outcome": "successful", "changed": 1}),
+        make_event(6, "approval.asked", data={"need": 1, "from": ["oncall"]}),
+    ]
     fake.events = [replace(event, at=now - timedelta(minutes=4) + timedelta(seconds=event.id)) for event in fake.events]
     return fake
 
