@@ -89,6 +89,8 @@ class Site:
     folder: Path
     variables: dict[str, Any] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
+    prefix: tuple[str, ...] = ()
+    """What stands before supervisor's command: `ip netns exec …` puts it on another host."""
 
     @property
     def supervisorctl(self) -> list[str]:
@@ -113,7 +115,7 @@ serverurl=unix://{self.folder}/s.sock
         (self.folder / "supervisord.conf").write_text(base + "".join(sections))
         with (self.folder / "supervisord.out").open("wb") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "supervisor.supervisord", "-c", str(self.folder / "supervisord.conf")],
+                [*self.prefix, sys.executable, "-m", "supervisor.supervisord", "-c", str(self.folder / "supervisord.conf")],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
@@ -127,8 +129,8 @@ serverurl=unix://{self.folder}/s.sock
         return subprocess.run([*self.supervisorctl, *words], capture_output=True, text=True, timeout=60, check=False).stdout
 
     def state(self, program: str) -> str:
-        """Return supervisor's word for a program: RUNNING, EXITED, …"""
-        return (self.steer("status", program).split() + ["", ""])[1]
+        """Return supervisor's word for a program: RUNNING or EXITED."""
+        return [*self.steer("status", program).split(), "", ""][1]
 
     def pid(self, program: str) -> int:
         """Return the pid of a running program."""
@@ -149,7 +151,7 @@ serverurl=unix://{self.folder}/s.sock
 
     def close(self) -> None:
         """End supervisor with all its programs and remove the folder."""
-        if self.process is not None:
+        if self.process is not None and self.process.poll() is None:
             self.steer("signal", "CONT", "all")
             self.process.terminate()
             try:
@@ -161,13 +163,31 @@ serverurl=unix://{self.folder}/s.sock
 
 
 @pytest.fixture
-def site() -> Iterator[Site]:
-    """Give a host of one's own; its folder's name is short, because a socket's path may not be long."""
-    made = Site(Path(tempfile.mkdtemp(prefix="site-")))
+def site_on() -> Iterator[Callable[[tuple[str, ...]], Site]]:
+    """Give a maker of hosts; each folder's name is short, because a socket's path may not be long."""
+    made: list[Site] = []
+
+    def make(prefix: tuple[str, ...] = ()) -> Site:
+        made.append(Site(Path(tempfile.mkdtemp(prefix="site-")), prefix=prefix))
+        return made[-1]
+
     try:
-        yield made
+        yield make
     finally:
-        made.close()
+        for one in made:
+            one.close()
+
+
+@pytest.fixture
+def site(site_on: Callable[[], Site]) -> Site:
+    """Give one host of one's own."""
+    return site_on()
+
+
+@pytest.fixture(name="play")
+def _play() -> Callable[..., Played]:
+    """Give the way to run a playbook on any inventory."""
+    return play
 
 
 def answers(port: int) -> bool:

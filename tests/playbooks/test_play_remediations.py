@@ -225,7 +225,9 @@ def test_a_certificate_that_ends_soon_is_renewed_and_served(site, free_port):
     assert (repaired.rc, repaired.changed) == (0, 2), repaired.output
     assert "PRIVATE KEY" not in repaired.output
     assert old.splitlines()[3] not in repaired.output
-    told = subprocess.run([openssl, "x509", "-in", str(path), "-noout", "-ext", "subjectAltName"], capture_output=True, text=True, check=True)
+    told = subprocess.run(
+        [openssl, "x509", "-in", str(path), "-noout", "-ext", "subjectAltName"], capture_output=True, text=True, check=True
+    )
     assert "shop.example.com" in told.stdout
     assert site.play("renew_tls_certificate/verify.yml", **wanted).rc == 0
     again = site.play("renew_tls_certificate/playbook.yml", **wanted)

@@ -94,7 +94,7 @@ def test_a_limit_that_is_no_literal_host_is_refused(site, limit):
 
 @pytest.mark.foreign
 def test_a_broken_configuration_is_refused_and_nothing_changes(site, free_port):
-    """nginx with a configuration that does not parse is left as it is; once mended, it is repaired."""
+    """An nginx with a configuration that does not parse is left as it is; once mended, it is repaired."""
     nginx = needs_program("nginx")
     good = f"""daemon off; worker_processes 1; pid {site.folder}/nginx.pid; error_log {site.folder}/error.log;
 events {{}}
