@@ -163,6 +163,7 @@ stdout_logfile={here}/{SERVICE}.log
         host = {
             "ansible_connection": "local",
             "ansible_python_interpreter": sys.executable,
+            "ansible_remote_tmp": str(self.folder / "tmp" / "ansible"),
             "prometheus_instance": self.instance,
             "service_manager": "supervisor",
             "supervisorctl_argv": self.supervisorctl(),
