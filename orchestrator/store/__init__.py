@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 from orchestrator.store.chain import Chain
 from orchestrator.store.database import Database
-from orchestrator.store.incidents import Claim, Incidents, Linking
+from orchestrator.store.incidents import Claim, Incidents
+from orchestrator.store.intake import Linking
 from orchestrator.store.outbox import Letter, Outbox
 from orchestrator.store.people import People
 from orchestrator.store.runs import Past, Runs
