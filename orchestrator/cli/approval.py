@@ -164,5 +164,6 @@ def card(found: Json) -> Page:
         parts += ["", Table(("who", "said", "why"), answers)]
     check = found.get("check")
     if check:
-        parts += ["", f"Check run: {check.get('outcome')}; it would change {len(check.get('diffs', ()))} thing(s).", *diffs(check)]
+        said = [f"It said: {check['message']}"] if check.get("message") else []
+        parts += ["", f"Check run: {check.get('outcome')}; it would change {len(check.get('diffs', ()))} thing(s).", *said, *diffs(check)]
     return tuple(parts)

@@ -12,6 +12,7 @@ import click
 
 from orchestrator.cli.command import Verb, pass_session
 from orchestrator.cli.session import Session
+from orchestrator.errors import SettingsError
 
 if TYPE_CHECKING:
     from orchestrator.app import Orchestrator
@@ -77,7 +78,12 @@ def _listen(session: Session, program: Orchestrator, settings: Settings) -> None
     def ready(url: str) -> None:
         tell_ready(session, Path(settings.data_dir), url, program.admin_link())
 
-    listen(create_app(program), settings.server.host, settings.server.port, settings.server.threads, ready)
+    place = settings.server
+    try:
+        listen(create_app(program), place.host, place.port, place.threads, ready)
+    except OSError as error:
+        where = f"{place.host}:{place.port}"
+        raise SettingsError([f"server: {where} cannot be listened on ({error}). Mend: name a free one with --host and --port."]) from error
 
 
 def tell_ready(session: Session, data_dir: Path, url: str, code: str) -> None:
