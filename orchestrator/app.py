@@ -26,12 +26,14 @@ from orchestrator.model import (
     Actor,
     AlertGroup,
     Choice,
+    Entry,
     Happening,
     Incident,
     Receipt,
     Role,
 )
 from orchestrator.parts import make_channels, make_executor, make_inventory, make_model, make_monitoring, make_sources
+from orchestrator.playing import Playing
 from orchestrator.settings import Settings
 from orchestrator.shipped import folder as shipped_folder
 from orchestrator.store import Linking, Store
@@ -106,16 +108,14 @@ class Orchestrator(Acting):
             inventory=self._inventory.get,
             prometheus=self.prometheus,
             alertmanager=self.alertmanager,
-            plays=self.executor,
+            playing=Playing(self.store, self.executor, self._entry_now, self.data.node(), self.paused, self._is_stopping),
             model=make_model(settings),
             sources=monitoring.sources,
             redact=monitoring.redact,
             key=self.data.secret("digest.key").encode(),
-            node=self.data.node(),
             troubles=self.troubles,
             paused=self.paused,
             auto_off=self._auto_off,
-            stopping=lambda: self.engine.stopping,
         )
         self._linking = Linking(settings.policy.correlate_s, lambda labels: matches_all(settings.policy.host_down, labels))
         self.meters = Metrics(self._state)
@@ -126,6 +126,12 @@ class Orchestrator(Acting):
 
     def _advance(self, incident: Incident, signals: Sequence[Signal], owner: str) -> Step:
         return self.wiring.advance(incident, signals, owner)
+
+    def _entry_now(self, name: str) -> Entry | None:
+        return self.catalogue().entries.get(name)
+
+    def _is_stopping(self) -> bool:
+        return self.engine.stopping
 
     def _first_start(self) -> None:
         given = self.settings.server.webhook_token.get_secret_value()

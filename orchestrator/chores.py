@@ -185,5 +185,5 @@ class Chores:
 
     def tidy(self) -> None:
         """Remove what finished runs left on disk."""
-        living = [*self._o.executor.living(), *self._o.wiring.reading]  # asked first: what begins later is no leftover
+        living = [*self._o.executor.living(), *self._o.wiring.playing.reading]  # asked first: what begins later is no leftover
         self._o.executor.sweep(keep=[*living, *self._o.store.runs.unsettled()])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ from orchestrator.catalogue import check_names, check_parameters
 from orchestrator.context import Source, gather
 from orchestrator.context.promql import fill
 from orchestrator.decide import Model, decide
-from orchestrator.errors import ExecutionError, InventoryError, LeaseLost, SourceUnavailable, Stopping, UsageError
+from orchestrator.errors import ExecutionError, InventoryError, SourceUnavailable, Stopping, UsageError
 from orchestrator.inventory import Inventory, host_for
 from orchestrator.lifecycle import Rooms, Signal, Step, advance, manual
 from orchestrator.matcher import matches_all
@@ -26,29 +26,23 @@ from orchestrator.model import (
     Context,
     Entry,
     Grant,
-    Happening,
     Host,
     Incident,
     IncidentSummary,
     Mode,
-    Outcome,
     Proposal,
     Reason,
     Risk,
     Run,
-    RunEvent,
     RunKind,
     RunRequest,
-    RunState,
     Verdict,
     Verification,
 )
+from orchestrator.playing import Playing
 from orchestrator.settings import Settings
 from orchestrator.store import Past, Store
 
-READS_PER_HOST = 3
-"""Read-only plays on one host at once, in one process."""
-TAKEOVER_MARGIN_S = 30.0
 RANGE = re.compile(r"\[(\d+)(ms|s|m|h|d|w|y)[\]:]")
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "y": 31536000.0}
 
@@ -58,16 +52,6 @@ class Monitoring(Protocol):
 
     def firing(self, alert: Alert) -> bool:
         """Return whether it fires; raises SourceUnavailable."""
-
-
-class Plays(Protocol):
-    """The door of `execute`."""
-
-    def snapshot(self, entry: Entry) -> Any: ...  # noqa: D102 - told there
-    def hosts_digest(self, hosts: Sequence[Host], key: bytes) -> str: ...  # noqa: D102
-    def run(self, request: RunRequest, on_event: Callable[[RunEvent], None], cancelled: Callable[[], bool]) -> Run: ...  # noqa: D102
-    def recover(self, request: RunRequest, on_event: Callable[[RunEvent], None], cancelled: Callable[[], bool]) -> Run: ...  # noqa: D102
-    def settle(self, run_id: str) -> None: ...  # noqa: D102
 
 
 class Troubles:
@@ -105,24 +89,16 @@ class Wiring:
     inventory: Callable[[], Inventory]
     prometheus: Any
     alertmanager: Any
-    plays: Plays
+    playing: Playing
     model: Model | None
     sources: Callable[
         [Callable[[str, Mapping[str, Any], tuple[str, ...]], Run], Callable[[Alert], list[IncidentSummary]]], Sequence[Source]
     ]
     redact: Any
     key: bytes
-    node: str
     troubles: Troubles
     paused: Callable[[], str]
     auto_off: Callable[[], str]
-    stopping: Callable[[], bool]
-    cut: set[str] = field(default_factory=set)
-    """Incidents whose read-only play was cut short by the end of this process."""
-    reading: set[str] = field(default_factory=set)
-    """Read-only runs under way in this process."""
-    reads: dict[str, threading.BoundedSemaphore] = field(default_factory=dict)
-    guard: Any = field(default_factory=threading.Lock)
 
     def advance(self, incident: Incident, signals: Sequence[Signal], owner: str) -> Step:
         """Take one step of an incident: the corridor with all doors hung.
@@ -131,8 +107,8 @@ class Wiring:
             Stopping: a play that only reads was cut short because this process ends; what follows from that is not written.
         """
         step = advance(incident, signals, self.rooms(owner))
-        if incident.id in self.cut:
-            self.cut.discard(incident.id)
+        if incident.id in self.playing.cut:
+            self.playing.cut.discard(incident.id)
             raise Stopping(incident.id)
         return step
 
@@ -147,8 +123,8 @@ class Wiring:
             entry=self.entry,
             bind=self.bind,
             judge=self.judge,
-            play=self.play,
-            carry_out=lambda incident, run: self.carry_out(incident, run, owner),
+            play=self.playing.play,
+            carry_out=lambda incident, run: self.playing.carry_out(incident, run, owner),
             look=self.look,
             final=verify.final,
             verify_within_s=self.verify_within_s,
@@ -255,7 +231,7 @@ class Wiring:
         if entry is None:
             raise SourceUnavailable(f"the catalogue has no entry {entry_id}")
         try:
-            snapshot = self.plays.snapshot(entry)
+            snapshot = self.playing.plays.snapshot(entry)
             request = RunRequest(
                 id=f"{incident.id}:{incident.attempt}:{RunKind.CONTEXT}:{entry_id}-{self.store.db.now_ms() % 10**9}",
                 kind=RunKind.CONTEXT,
@@ -266,7 +242,7 @@ class Wiring:
                 parameters=dict(parameters),
                 timeout_s=min(entry.timeout_s, self.settings.context.deadline_s),
             )
-            return self.play(incident, request)
+            return self.playing.play(incident, request)
         except ExecutionError as error:
             raise SourceUnavailable(str(error)) from error
 
@@ -307,8 +283,8 @@ class Wiring:
         gone = [name for name in proposal.hosts if name not in known]
         if gone:
             raise InventoryError(f"{', '.join(gone)}: no longer in the inventory")
-        snapshot = self.plays.snapshot(entry)
-        hosts_digest = self.plays.hosts_digest([known[name] for name in proposal.hosts], self.key)
+        snapshot = self.playing.plays.snapshot(entry)
+        hosts_digest = self.playing.plays.hosts_digest([known[name] for name in proposal.hosts], self.key)
         return approvals.digest(snapshot.digest, proposal, hosts_digest, incident.alert), str(snapshot.path)
 
     # ------------------------------------------------------------ policy
@@ -375,84 +351,6 @@ class Wiring:
                 found |= {name for name, host in inventory.hosts.items() if address in (name, host.variables.get("ansible_host"))}
         return frozenset(found)
 
-    # ------------------------------------------------------------ plays
-
-    def play(self, incident: Incident, request: RunRequest) -> Run:
-        """Run a read-only play; it needs no grant and may be repeated."""
-        seats = [self._seat(host) for host in sorted(request.hosts)]
-        for seat in seats:
-            seat.acquire()
-        keep = _Stream(self.store, request.id)
-        self.reading.add(request.id)
-        try:
-            run = self.plays.run(request, keep, lambda: self.stopping() or self.store.incidents.has_signal(incident.id, "cancel"))
-            if self.stopping() and run.outcome is Outcome.CANCELLED:
-                self.cut.add(incident.id)
-        finally:
-            self.reading.discard(request.id)
-            keep.flush()
-            for seat in seats:
-                seat.release()
-        with self.store.db.transaction():
-            self.store.runs.save(run, incident.id)
-            if run.changed and request.kind in (RunKind.CONTEXT, RunKind.DIAGNOSE, RunKind.VERIFY):
-                self._quarantine(incident, request.entry)
-        self.plays.settle(request.id)
-        return run
-
-    def _seat(self, host: str) -> threading.BoundedSemaphore:
-        with self.guard:
-            return self.reads.setdefault(host, threading.BoundedSemaphore(READS_PER_HOST))
-
-    def _quarantine(self, incident: Incident, entry_id: str) -> None:
-        entry = self.catalogue().entries.get(entry_id)
-        if entry is not None:
-            self.store.people.set_flag(f"quarantine:{entry.id}:{entry.digest}", "a read-only play changed something")
-            self.store.chain.append(incident.id, Happening("catalogue.quarantined", data={"entry": entry.id, "digest": entry.digest}))
-
-    def carry_out(self, incident: Incident, run_id: str, owner: str) -> Run | None:
-        """Begin the changing run whose intent is written, once, or find out what became of it; None: not now."""
-        row, request = self.store.runs.row(run_id), self.store.runs.request(run_id)
-        keep = _Stream(self.store, run_id)
-
-        def cancelled() -> bool:
-            return self.store.incidents.has_signal(incident.id, "cancel", "cancel_run")
-
-        try:
-            if row.state == RunState.INTENT:
-                if cancelled():
-                    message = "It was stopped by a person before it began."
-                    return Run(run_id, request.kind, request.entry, RunState.DONE, Outcome.CANCELLED, message=message, node=self.node)
-                if self.paused() or self.stopping():
-                    return None
-                self._begin(incident, request, owner)
-                return self._with_node(self.plays.run(request, keep, cancelled))
-            if row.node != self.node:
-                return self._of_another_node(row, request)
-            return self._with_node(self.plays.recover(request, keep, cancelled))
-        except ExecutionError as error:
-            return Run(run_id, request.kind, request.entry, RunState.DONE, Outcome.FAILED, message=str(error), node=self.node)
-        finally:
-            keep.flush()
-
-    def _begin(self, incident: Incident, request: RunRequest, owner: str) -> None:
-        with self.store.db.transaction():
-            if not self.store.runs.begin(request.id, incident.id, owner, self.node):
-                raise LeaseLost(incident.id)
-            data = {"run": request.id, "node": self.node, "hosts": list(request.hosts)}
-            self.store.chain.append(incident.id, Happening("run.started", data=data))
-
-    def _of_another_node(self, row: Any, request: RunRequest) -> Run | None:
-        """A run begun on another machine: its time has to be over before anyone may say that it is unknown."""
-        over_ms = (row.started_at or 0) + (request.timeout_s + TAKEOVER_MARGIN_S) * 1000
-        if self.store.db.now_ms() < over_ms:
-            return None
-        message = f"It was begun on {row.node}, which went silent; how far it came is not known."
-        return Run(request.id, request.kind, request.entry, RunState.UNKNOWN, message=message, node=row.node)
-
-    def _with_node(self, run: Run) -> Run:
-        return replace(run, node=self.node)
-
     # ------------------------------------------------------------ verification
 
     def look(self, incident: Incident) -> Verification:
@@ -471,11 +369,11 @@ class Wiring:
                 entry=entry.id,
                 playbook=entry.verify.playbook if entry.verify else "verify.yml",
                 hosts=names,
-                snapshot=str(self.plays.snapshot(entry).path),
+                snapshot=str(self.playing.plays.snapshot(entry).path),
                 parameters=parameters,
                 timeout_s=max(60.0, entry.verify.within_s if entry.verify else 60.0),
             )
-            return self.play(incident, request)
+            return self.playing.play(incident, request)
 
         return verify.look(
             entry,
@@ -503,32 +401,6 @@ class Wiring:
             return within
         longest = max((int(number) * SECONDS[unit] for number, unit in RANGE.findall(rule.expr)), default=0.0)
         return within + longest + rule.keep_firing_for_s + 2 * rule.interval_s
-
-
-class _Stream:
-    """Stores a run's stream in small batches."""
-
-    def __init__(self, store: Store, run: str) -> None:
-        self._store, self._run = store, run
-        self._waiting: list[RunEvent] = []
-        self._since = 0
-
-    def __call__(self, event: RunEvent) -> None:
-        self._waiting.append(event)
-        now = self._store.db.now_ms()
-        if len(self._waiting) >= BATCH or now - self._since > BATCH_MS:
-            self.flush()
-            self._since = now
-
-    def flush(self) -> None:
-        """Store what waits."""
-        if self._waiting:
-            self._store.runs.add_events(self._run, self._waiting)
-            self._waiting = []
-
-
-BATCH = 50
-BATCH_MS = 300
 
 
 def _of(proposal: Proposal | None) -> Proposal:

@@ -1,0 +1,144 @@
+"""Plays of one incident: read-only ones, and the changing one that is begun once or found again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from orchestrator.errors import ExecutionError, LeaseLost
+from orchestrator.model import Entry, Happening, Host, Incident, Outcome, Run, RunEvent, RunKind, RunRequest, RunState
+from orchestrator.store import Store
+
+READS_PER_HOST = 3
+"""Read-only plays on one host at once, in one process."""
+TAKEOVER_MARGIN_S = 30.0
+BATCH = 50
+BATCH_MS = 300
+
+
+class Plays(Protocol):
+    """The door of `execute`."""
+
+    def snapshot(self, entry: Entry) -> Any: ...  # noqa: D102 - told there
+    def hosts_digest(self, hosts: Sequence[Host], key: bytes) -> str: ...  # noqa: D102
+    def run(self, request: RunRequest, on_event: Callable[[RunEvent], None], cancelled: Callable[[], bool]) -> Run: ...  # noqa: D102
+    def recover(self, request: RunRequest, on_event: Callable[[RunEvent], None], cancelled: Callable[[], bool]) -> Run: ...  # noqa: D102
+    def settle(self, run_id: str) -> None: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class Playing:
+    """Runs plays for the corridor and keeps what they tell."""
+
+    store: Store
+    plays: Plays
+    entry: Callable[[str], Entry | None]
+    node: str
+    paused: Callable[[], str]
+    stopping: Callable[[], bool]
+    cut: set[str] = field(default_factory=set)
+    """Incidents whose read-only play was cut short by the end of this process."""
+    reading: set[str] = field(default_factory=set)
+    """Read-only runs that this process follows now."""
+    reads: dict[str, threading.BoundedSemaphore] = field(default_factory=dict)
+    guard: Any = field(default_factory=threading.Lock)
+
+    def play(self, incident: Incident, request: RunRequest) -> Run:
+        """Run a read-only play; it needs no grant and may be repeated."""
+        seats = [self._seat(host) for host in sorted(request.hosts)]
+        for seat in seats:
+            seat.acquire()
+        keep = _Stream(self.store, request.id)
+        self.reading.add(request.id)
+        try:
+            run = self.plays.run(request, keep, lambda: self.stopping() or self.store.incidents.has_signal(incident.id, "cancel"))
+            if self.stopping() and run.outcome is Outcome.CANCELLED:
+                self.cut.add(incident.id)
+        finally:
+            self.reading.discard(request.id)
+            keep.flush()
+            for seat in seats:
+                seat.release()
+        with self.store.db.transaction():
+            self.store.runs.save(run, incident.id)
+            if run.changed and request.kind in (RunKind.CONTEXT, RunKind.DIAGNOSE, RunKind.VERIFY):
+                self._quarantine(incident, request.entry)
+        self.plays.settle(request.id)
+        return run
+
+    def _seat(self, host: str) -> threading.BoundedSemaphore:
+        with self.guard:
+            return self.reads.setdefault(host, threading.BoundedSemaphore(READS_PER_HOST))
+
+    def _quarantine(self, incident: Incident, entry_id: str) -> None:
+        entry = self.entry(entry_id)
+        if entry is not None:
+            self.store.people.set_flag(f"quarantine:{entry.id}:{entry.digest}", "a read-only play changed something")
+            self.store.chain.append(incident.id, Happening("catalogue.quarantined", data={"entry": entry.id, "digest": entry.digest}))
+
+    def carry_out(self, incident: Incident, run_id: str, owner: str) -> Run | None:
+        """Begin the changing run whose intent is written, once, or find out what became of it; None: not now."""
+        row, request = self.store.runs.row(run_id), self.store.runs.request(run_id)
+        keep = _Stream(self.store, run_id)
+
+        def cancelled() -> bool:
+            return self.store.incidents.has_signal(incident.id, "cancel", "cancel_run")
+
+        try:
+            if row.state == RunState.INTENT:
+                if cancelled():
+                    message = "It was stopped by a person before it began."
+                    return Run(run_id, request.kind, request.entry, RunState.DONE, Outcome.CANCELLED, message=message, node=self.node)
+                if self.paused() or self.stopping():
+                    return None
+                self._begin(incident, request, owner)
+                return self._with_node(self.plays.run(request, keep, cancelled))
+            if row.node != self.node:
+                return self._of_another_node(row, request)
+            return self._with_node(self.plays.recover(request, keep, cancelled))
+        except ExecutionError as error:
+            return Run(run_id, request.kind, request.entry, RunState.DONE, Outcome.FAILED, message=str(error), node=self.node)
+        finally:
+            keep.flush()
+
+    def _begin(self, incident: Incident, request: RunRequest, owner: str) -> None:
+        with self.store.db.transaction():
+            if not self.store.runs.begin(request.id, incident.id, owner, self.node):
+                raise LeaseLost(incident.id)
+            data = {"run": request.id, "node": self.node, "hosts": list(request.hosts)}
+            self.store.chain.append(incident.id, Happening("run.started", data=data))
+
+    def _of_another_node(self, row: Any, request: RunRequest) -> Run | None:
+        """A run begun on another machine: its time has to be over before anyone may say that it is unknown."""
+        over_ms = (row.started_at or 0) + (request.timeout_s + TAKEOVER_MARGIN_S) * 1000
+        if self.store.db.now_ms() < over_ms:
+            return None
+        message = f"It was begun on {row.node}, which went silent; how far it came is not known."
+        return Run(request.id, request.kind, request.entry, RunState.UNKNOWN, message=message, node=row.node)
+
+    def _with_node(self, run: Run) -> Run:
+        return replace(run, node=self.node)
+
+
+class _Stream:
+    """Stores a run's stream in small batches."""
+
+    def __init__(self, store: Store, run: str) -> None:
+        self._store, self._run = store, run
+        self._waiting: list[RunEvent] = []
+        self._since = 0
+
+    def __call__(self, event: RunEvent) -> None:
+        self._waiting.append(event)
+        now = self._store.db.now_ms()
+        if len(self._waiting) >= BATCH or now - self._since > BATCH_MS:
+            self.flush()
+            self._since = now
+
+    def flush(self) -> None:
+        """Store what waits."""
+        if self._waiting:
+            self._store.runs.add_events(self._run, self._waiting)
+            self._waiting = []
