@@ -6,7 +6,6 @@ Everything listens on free ports of loopback, lives in the test's folder and end
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import signal
 import subprocess
@@ -64,7 +63,7 @@ http {{
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
     server {{
-        listen 127.0.0.1:{port};
+        listen {address};
         location / {{ return 200 "open"; }}
     }}
 }}
@@ -83,10 +82,15 @@ def short_folder(prefix: str) -> Iterator[Path]:
 
 
 class Supervisor:
-    """A supervisor of the test's own and its programs; add them before it is started."""
+    """A supervisor of the test's own and its programs; add them before it is started.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Args:
+        folder: its folder, with a short path.
+        prefix: what to put before its command, to start it on another host.
+    """
+
+    def __init__(self, folder: Path, prefix: Sequence[str] = ()) -> None:
+        self.folder, self._prefix = folder, tuple(prefix)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.config = folder / "supervisord.conf"
         self.config.write_text(SUPERVISOR.format(folder=folder))
@@ -118,7 +122,7 @@ class Supervisor:
         return [first, *first.children(recursive=True)]
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self.config)]
+        command = [*self._prefix, sys.executable, "-m", "supervisor.supervisord", "-c", str(self.config)]
         with (self.folder / "supervisord.out").open("wb") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, start_new_session=True)
         try:
@@ -157,13 +161,13 @@ class Supervisor:
 class Nginx:
     """A real nginx as one program of a supervisor, with a prefix and a port of its own."""
 
-    def __init__(self, supervisor: Supervisor, name: str = "nginx") -> None:
-        self.supervisor, self.name, self.port = supervisor, name, free_port()
+    def __init__(self, supervisor: Supervisor, name: str = "nginx", ip: str = "127.0.0.1") -> None:
+        self.supervisor, self.name, self.ip, self.port = supervisor, name, ip, free_port()
         self.program = needs_program("nginx")
         self.folder = supervisor.folder / name
         self.folder.mkdir()
         self.config = self.folder / "nginx.conf"
-        self.config.write_text(NGINX.format(folder=self.folder, port=self.port))
+        self.config.write_text(NGINX.format(folder=self.folder, address=self.address))
         supervisor.add(name, " ".join([*self._argv, "-g", '"daemon off;"']))
 
     @property
@@ -173,7 +177,7 @@ class Nginx:
     @property
     def address(self) -> str:
         """Host and port it listens on."""
-        return f"127.0.0.1:{self.port}"
+        return f"{self.ip}:{self.port}"
 
     def answers(self) -> bool:
         """Return whether it serves its page."""
@@ -183,18 +187,18 @@ class Nginx:
             return False
 
     def host(self, **more: Any) -> dict[str, Any]:
-        """Return the inventory variables of the machine it runs on."""
-        return local_host(
-            self.supervisor,
-            **{
-                "prometheus_instance": self.address,
-                "recoverable_services": [self.name],
-                "service_ports": {self.name: self.port},
-                "service_urls": {self.name: f"http://{self.address}/"},
-                "service_config_tests": {self.name: [*self._argv, "-t"]},
-                **more,
-            },
-        )
+        """Return the inventory variables of this machine, on which it runs."""
+        return {**local_host(self.supervisor, prometheus_instance=self.address), **self.variables(), **more}
+
+    def variables(self) -> dict[str, Any]:
+        """Return the inventory variables that tell of it."""
+        return {
+            "recoverable_services": [self.name],
+            "service_address": self.ip,
+            "service_ports": {self.name: self.port},
+            "service_urls": {self.name: f"http://{self.address}/"},
+            "service_config_tests": {self.name: [*self._argv, "-t"]},
+        }
 
 
 def local_host(supervisor: Supervisor | None = None, **more: Any) -> dict[str, Any]:
@@ -247,11 +251,11 @@ class Watch:
         """The server's settings to reach them."""
         return {"ORCHESTRATOR_PROMETHEUS__URL": self.prometheus.url, "ORCHESTRATOR_ALERTMANAGER__URL": self.alertmanager.url}
 
-    def connect(self, server: Server) -> None:
+    def connect(self, server: Server, group_by: Sequence[str] = ("alertname", "instance")) -> None:
         """Let Alertmanager send each alert to the server's webhook, from now on."""
         http = {"authorization": {"type": "Bearer", "credentials": WEBHOOK_TOKEN}}
         webhook = {"url": f"{server.url}/alert", "send_resolved": True, "http_config": http}
-        timing = {"group_by": ["alertname", "instance"], "group_wait": "1s", "group_interval": "1s", "repeat_interval": "5m"}
+        timing = {"group_by": list(group_by), "group_wait": "1s", "group_interval": "1s", "repeat_interval": "5m"}
         config = {"route": {"receiver": "hook", **timing}, "receivers": [{"name": "hook", "webhook_configs": [webhook]}]}
         (self.alertmanager.folder / "alertmanager.yml").write_text(yaml.safe_dump(config))
         self.alertmanager.reload()
@@ -300,8 +304,3 @@ def kinds(server: Server, incident: str) -> list[str]:
 def applied(server: Server, incident: str) -> list[dict[str, Any]]:
     """Return the changing runs of an incident."""
     return [run for run in server.get(f"/api/v1/runs?incident={incident}&limit=1000")["items"] if run["kind"] in {"apply", "undo"}]
-
-
-def stop_process(process: psutil.Process) -> None:
-    """Stop a process by a signal, as a hang."""
-    os.kill(process.pid, signal.SIGSTOP)
