@@ -7,7 +7,8 @@ import secrets
 import threading
 import time
 from collections.abc import Sequence
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from orchestrator.metrics import Metrics
 from orchestrator.model import (
     Actor,
     AlertGroup,
+    AlertStatus,
     Choice,
     Entry,
     Happening,
@@ -34,6 +36,7 @@ from orchestrator.model import (
 )
 from orchestrator.parts import make_channels, make_executor, make_inventory, make_model, make_monitoring, make_sources
 from orchestrator.playing import Playing
+from orchestrator.policy import active_windows
 from orchestrator.settings import Settings
 from orchestrator.shipped import folder as shipped_folder
 from orchestrator.store import Linking, Store
@@ -82,6 +85,7 @@ class Orchestrator(Acting):
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        _check_windows(settings)
         self.data = DataFolder(Path(settings.data_dir))
         self.channels = {channel.name: channel for channel in make_channels(settings)}
         self.store = Store(settings.database_url(), synchronous=settings.database.synchronous, route=self._route)
@@ -112,12 +116,13 @@ class Orchestrator(Acting):
             model=make_model(settings),
             sources=monitoring.sources,
             redact=monitoring.redact,
-            key=self.data.secret("digest.key").encode(),
+            key=self._digest_key(),
             troubles=self.troubles,
             paused=self.paused,
             auto_off=self._auto_off,
         )
-        self._linking = Linking(settings.policy.correlate_s, lambda labels: matches_all(settings.policy.host_down, labels))
+        self._redact = monitoring.redact
+        self._linking = Linking(settings.policy.correlate_s, lambda labels: matches_all(settings.policy.host_down, labels), self._redact)
         self.meters = Metrics(self._state)
         self._failures: dict[str, list[float]] = {}
         self._failures_lock = threading.Lock()
@@ -133,6 +138,11 @@ class Orchestrator(Acting):
     def _is_stopping(self) -> bool:
         return self.engine.stopping
 
+    def _digest_key(self) -> bytes:
+        """Return the key of the hashes over hosts' variables; machines that share a database share it, or none could go on with another's grant."""
+        own = self.data.secret("digest.key")
+        return (own if self.store.db.is_sqlite else self.store.people.first_flag("digest_key", own)).encode()
+
     def _first_start(self) -> None:
         given = self.settings.server.webhook_token.get_secret_value()
         # several machines may share one database: each has tokens of its own
@@ -142,9 +152,9 @@ class Orchestrator(Acting):
         self.store.people.put_token(f"local-admin{at}", Role.ADMIN, self.data.secret("admin.token", "ro_"))
         if not self.store.people.flag("first_start"):
             self._admit_shipped()
-            self.store.people.set_flag("first_start", "done")
             self.store.people.set_flag("admin_link", secrets.token_urlsafe(24))
-            self._note(Happening("engine.first_start", data={"version": __version__}))
+            self.store.people.set_flag("first_start", "done")
+            self.note(Happening("engine.first_start", data={"version": __version__}))
 
     def _admit_shipped(self) -> None:
         if not self.settings.catalogue.admit_shipped:
@@ -189,14 +199,21 @@ class Orchestrator(Acting):
         return self.take_in(ingest.parse(body))
 
     def take_in(self, group: AlertGroup) -> Receipt:
-        """Store a group of alerts."""
+        """Store a group of alerts, what can be secret in it redacted; labels are the identity and stay."""
+        group = replace(
+            group,
+            alerts=tuple(
+                replace(alert, annotations={name: self._redact(text) for name, text in alert.annotations.items()}) for alert in group.alerts
+            ),
+            rejected=tuple(replace(item, raw=self._redact(item.raw)) for item in group.rejected),
+        )
         with self.meters.deliveries.time():
             lines = self.store.incidents.receive(group, self._linking, self.engine.wake)
         self.meters.alerts.labels("opened").inc(sum(line["created"] for line in lines))
         self.meters.alerts.labels("attached").inc(sum(not line["created"] for line in lines))
         self.meters.alerts.labels("rejected").inc(len(group.rejected))
         if self.settings.policy.watchdog_timeout_s and any(
-            matches_all(self.settings.policy.watchdog, alert.labels) for alert in group.alerts
+            alert.status is AlertStatus.FIRING and matches_all(self.settings.policy.watchdog, alert.labels) for alert in group.alerts
         ):
             self.store.people.set_flag("watchdog_seen", str(self.store.db.now_ms()))
         return Receipt(tuple(lines), group.rejected, group.received)
@@ -209,7 +226,7 @@ class Orchestrator(Acting):
         words = f"{actor.name}: {reason}" if reason else actor.name
         with self.store.db.transaction():
             self.store.people.set_flag("paused", words)
-            self._note(Happening("engine.paused", actor.name, {"reason": reason}))
+            self.note(Happening("engine.paused", actor.name, {"reason": reason}))
         self.data.pause(words)
 
     def resume(self, actor: Actor) -> None:
@@ -217,11 +234,11 @@ class Orchestrator(Acting):
         self._require(actor, Role.APPROVER)
         with self.store.db.transaction():
             self.store.people.set_flag("paused", "")
-            self._note(Happening("engine.resumed", actor.name))
+            self.note(Happening("engine.resumed", actor.name))
             restored = self.store.people.flag("restored")
             if restored and actor.role is Role.ADMIN:
                 self.store.people.take_flag("restored", restored)
-                self._note(Happening("database.restore_confirmed", actor.name))
+                self.note(Happening("database.restore_confirmed", actor.name))
         self.data.resume()
 
     def paused(self) -> str:
@@ -316,7 +333,7 @@ class Orchestrator(Acting):
     def db_backup(self, target: Path) -> None:
         """Copy the database to a new file while it is in use."""
         backup(self.store.db, target)
-        self._note(Happening("database.backed_up", data={"to": str(target)}))
+        self.note(Happening("database.backed_up", data={"to": str(target)}))
 
     # ------------------------------------------------------------ small words
 
@@ -337,3 +354,13 @@ class Orchestrator(Acting):
 
 
 READY_SWEEP_S = timedelta(seconds=30).total_seconds()
+
+
+def _check_windows(settings: Settings) -> None:
+    """Read every maintenance window once, so that a wrong one is told at start.
+
+    Raises:
+        SettingsError: one cannot be read.
+    """
+    everywhere = [window.model_copy(update={"hosts": ()}) for window in settings.policy.windows]
+    active_windows(everywhere, datetime.now(UTC), ())

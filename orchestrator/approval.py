@@ -167,6 +167,10 @@ def _require_narrower(proposal: Proposal, name: str, value: Any) -> None:
             f"pins.{name}: would widen the proposal, which has no such parameter. Mend: pin one of {', '.join(proposal.parameters) or 'none'}."
         )
     proposed = proposal.parameters[name]
+    if proposal.origins.get(name, "").startswith("labels.") and not isinstance(proposed, list | tuple):
+        if _canonical(value) != _canonical(proposed):
+            raise Conflict(f"pins.{name}: names another thing than was shown. Mend: propose it as a run of its own.")
+        return
     if isinstance(proposed, list | tuple):
         allowed = {_canonical(item) for item in proposed}
         if not isinstance(value, list | tuple) or any(_canonical(item) not in allowed for item in value):

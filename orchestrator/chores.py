@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from orchestrator.engine import Chore
 from orchestrator.errors import NotFound, SourceUnavailable, Unavailable
 from orchestrator.lifecycle import manual
-from orchestrator.model import AlertGroup, Approval, IncidentSummary
+from orchestrator.model import AlertGroup, Approval, Happening, IncidentSummary
 from orchestrator.notify.channels import backoff_s, retry_after_s, wanted
 from orchestrator.notify.message import Message, render, summary
 from orchestrator.settings import Settings
@@ -38,6 +38,7 @@ class Chores:
     def __init__(self, orchestrator: Orchestrator) -> None:
         self._o = orchestrator
         self._summarised: dict[str, float] = {}
+        self._degraded: set[str] = set()
 
     def all(self) -> list[Chore]:
         """Return every chore with its rhythm."""
@@ -49,7 +50,7 @@ class Chores:
             Chore("probe", 15.0, self.probe),
         ]
         if self._o.alertmanager is not None:
-            chores.append(Chore("reconcile", settings.worker.reconcile_s, self.reconcile))
+            chores.append(Chore("reconcile", settings.worker.reconcile_s, self.reconcile, at_once=True))
         return chores
 
     @staticmethod
@@ -84,6 +85,11 @@ class Chores:
             self._o.channels[letter.channel].send(self._message(letter))
         except Unavailable as error:
             self._failed(letter, error)
+            return
+        except Exception as error:
+            # One letter that cannot be written must not keep the others back.
+            log.exception("letter %s cannot be sent", letter.id)
+            self._failed(letter, Unavailable(type(error).__name__))
             return
         self._o.store.outbox.sent(letter)
         self._o.meters.notifications.labels(letter.channel, "sent").inc()
@@ -145,7 +151,7 @@ class Chores:
             return
         self._o.troubles.set("alertmanager", "")
         known = self._o.store.incidents.open_fingerprints()
-        missed = tuple(item.alert for item in active if item.state == "active" and item.alert.fingerprint not in known)
+        missed = tuple(item.alert for item in active if item.state == "active" and not known.get(item.alert.fingerprint, ("", False))[1])
         if missed:
             log.info("reconciliation: %d alerts had not reached us", len(missed))
             self._o.take_in(AlertGroup(missed, receiver="reconciliation"))
@@ -174,6 +180,16 @@ class Chores:
                 self._o.troubles.set(name, "")
             except SourceUnavailable as error:
                 self._o.troubles.set(name, str(error))
+        self._tell_degraded()
+
+    def _tell_degraded(self) -> None:
+        """Tell people once when something degrades, and once when all is well again."""
+        now = {item["what"]: item["why"] for item in self._o.health()["degraded"]}
+        if set(now) == self._degraded:
+            return
+        words = "; ".join(f"{what}: {why}" for what, why in sorted(now.items())) or "all is well again"
+        self._degraded = set(now)
+        self._o.note(Happening("engine.degraded", data={"degraded": sorted(now), "detail": words}))
 
     def seal(self) -> None:
         """Link the heads of the audit log, and put the head outside where a file is named."""

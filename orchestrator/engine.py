@@ -38,6 +38,8 @@ class Chore:
     name: str
     every_s: float
     do: Callable[[], None]
+    at_once: bool = False
+    """Whether it is done at start already."""
 
 
 class _QuietConsumer(Consumer):  # type: ignore[misc]
@@ -109,7 +111,7 @@ class Engine:
         self._spawn("heartbeat", self._lease_s / 4, self._beat, self._drained)
         self._spawn("sweeper", self._sweep_s, self.sweep)
         for chore in chores:
-            self._spawn(chore.name, chore.every_s, chore.do)
+            self._spawn(chore.name, chore.every_s, chore.do, at_once=chore.at_once)
 
     def stop(self, wait_s: float = 20.0) -> None:
         """Start nothing more, let what runs come to the end of its step, and hand over what does not within `wait_s`."""
@@ -203,11 +205,15 @@ class Engine:
                 self.wake(incident)
         self.last_sweep = time.monotonic()
 
-    def _spawn(self, name: str, every_s: float, do: Callable[[], None], until: threading.Event | None = None) -> None:
+    def _spawn(
+        self, name: str, every_s: float, do: Callable[[], None], until: threading.Event | None = None, *, at_once: bool = False
+    ) -> None:
         end = until or self._stop
 
         def loop() -> None:
-            while not end.wait(every_s):
+            wait_s = 0.0 if at_once else every_s
+            while not end.wait(wait_s):
+                wait_s = every_s
                 try:
                     do()
                 except StoreUnavailable as error:

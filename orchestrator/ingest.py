@@ -145,8 +145,13 @@ def _alert(item: Any, group_status: str) -> Alert:
         annotations=_texts(item.get("annotations")),
         starts_at=_time(item.get("startsAt")),
         ends_at=_time(item.get("endsAt")),
-        generator_url=_text(item.get("generatorURL")),
+        generator_url=_outside(_text(item.get("generatorURL"))),
     )
+
+
+def _outside(url: str) -> str:
+    """Return an address, empty where it poses as one that only this program makes."""
+    return "" if url.strip().lower().startswith("orchestrator:") else url
 
 
 def _labels(value: Any) -> dict[str, str]:

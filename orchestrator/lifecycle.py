@@ -85,6 +85,7 @@ FOLLOWS: Mapping[Status, frozenset[Status]] = {
 VERIFY_POLL_S = 2.0
 BLOCKED_POLL_S = 2.0
 REJUDGE_S = 30.0
+OBSERVED_S = 300.0
 FOREVER = float("inf")
 """Wait until something comes in."""
 
@@ -135,6 +136,8 @@ class Rooms:
     bind: Callable[[Incident], tuple[str, str]]
     """The digest of what is proposed and the snapshot it runs from. Raises ExecutionError, InventoryError."""
     judge: Callable[[Incident], Verdict]
+    observing: Callable[[Incident], bool]
+    """Whether the policy only observes what is proposed."""
     play: Callable[[Incident, RunRequest], Run]
     """Run a read-only play."""
     carry_out: Callable[[Incident, str], Run | None]
@@ -339,15 +342,16 @@ def _prepare(incident: Incident, rooms: Rooms) -> Step:
     grant, proposal = _granted(incident), _proposal(incident)
     entry = rooms.entry(proposal.entry)
     if entry is None:
-        return _escalate(incident, Reason.CHANGED, f"The entry {proposal.entry} is no longer in the catalogue.")
+        return _escalate(incident, Reason.CHANGED, f"The entry {proposal.entry} is no longer in the catalogue.", free=True)
     if paused := rooms.paused():
         return _wait(incident, f"paused: {paused}")
     try:
         digest, snapshot = rooms.bind(incident)
     except (ExecutionError, InventoryError) as error:
-        return _escalate(incident, Reason.CHANGED, str(error))
+        return _escalate(incident, Reason.CHANGED, str(error), free=True)
     if digest != grant.digest:
-        return _escalate(incident, Reason.CHANGED, "The playbook, its parameters or the host's variables changed since they were approved.")
+        detail = "The playbook, its parameters or the host's variables changed since they were approved."
+        return _escalate(incident, Reason.CHANGED, detail, free=True)
     if incident.kind is RunKind.APPLY:
         refused = _refused_now(incident, rooms)
         if refused:
@@ -382,7 +386,9 @@ def _refused_now(incident: Incident, rooms: Rooms) -> Step | None:
     verdict = rooms.judge(incident)
     if verdict.effect is Effect.DENY:
         return _denied(incident, verdict, None)
-    if verdict.effect is Effect.ASK and _granted(incident).by == ("policy",):
+    shown = set(incident.verdict.reasons) if incident.verdict else set()
+    fresh = (set(verdict.reasons) - shown) & {Reason.CANNOT_CONFIRM, Reason.PRECONDITION, Reason.AUTO_OFF}
+    if verdict.effect is Effect.ASK and (_granted(incident).by == ("policy",) or fresh):
         return move(incident.evolve(verdict=verdict, grant=None), Status.PROPOSED, None, "Something changed; a person is asked.")
     return None
 
@@ -392,10 +398,15 @@ def _applied(incident: Incident, run: Run, rooms: Rooms) -> Step:
         case Outcome.CANCELLED:
             detail = f"The play was stopped by a person after {run.changed} changes."
             return move(incident, Status.CANCELLED, Reason.BY_PERSON, detail, free=True, wait_s=FOREVER)
+        case Outcome.NOT_BEGUN:
+            again = incident.evolve(attempt=incident.attempt + 1, run=None, grant=None)
+            return replace(move(again, Status.PROPOSED, None, f"{run.message} It is judged anew."), free=True)
         case Outcome.UNREACHABLE if run.changed == 0:
             return _escalate(
                 incident, Reason.UNREACHABLE, run.message or "A host did not answer; nothing was changed.", free=True, effective=False
             )
+        case Outcome.UNKNOWN:
+            return _escalate(incident, Reason.UNKNOWN_RUN, run.message, free=True, effective=False)
         case Outcome.FAILED if run.changed == 0:
             return _next_attempt(incident, Reason.RUN_FAILED, f"Nothing was changed: {run.message}", rooms)
         case _:
@@ -405,6 +416,8 @@ def _applied(incident: Incident, run: Run, rooms: Rooms) -> Step:
 
 
 def _undone(incident: Incident, run: Run, rooms: Rooms) -> Step:
+    if run.outcome is Outcome.SUCCESSFUL and incident.reason is Reason.PERSON_CHOICE:
+        return _escalate(incident, Reason.UNHEALTHY, f"{incident.detail} It was undone.", free=True)
     if run.outcome is Outcome.SUCCESSFUL:
         return _next_attempt(incident, Reason.UNHEALTHY, f"{incident.detail} It was undone.", rooms)
     return _escalate(incident, Reason.RUN_FAILED, f"The undo did not succeed: {run.message}", free=True, effective=False)
@@ -442,32 +455,36 @@ def _unhealthy(incident: Incident, entry: Entry | None, verification: Verificati
         return _escalate(incident, Reason.UNDECIDED, verification.detail, free=True)
     known = incident.run is not None and incident.run.outcome in (Outcome.SUCCESSFUL, Outcome.FAILED)
     automatic = entry is not None and entry.undo_policy is UndoPolicy.AUTO and bool(entry.undo)
-    if automatic and known and _granted(incident).undo_shown and incident.kind is RunKind.APPLY:
+    if automatic and known and _granted(incident).undo_shown and incident.kind is RunKind.APPLY and not incident.taken_by:
         undoing = incident.evolve(kind=RunKind.UNDO, run=None, reason=Reason.UNHEALTHY, detail=verification.detail)
         return replace(move(undoing, Status.EXECUTING, Reason.UNHEALTHY, verification.detail), effective=False)
+    if entry is not None and entry.undo and known and incident.kind is RunKind.APPLY:
+        detail = f"{verification.detail} Its undo can be started."
+        return _escalate(incident, Reason.UNHEALTHY, detail, free=True, effective=False)
     return _next_attempt(incident, Reason.UNHEALTHY, verification.detail, rooms)
 
 
 def _next_attempt(incident: Incident, reason: Reason, detail: str, rooms: Rooms) -> Step:
     """Try another entry where the policy has attempts left; else a person."""
     tried = (*incident.tried, _proposal(incident).entry)
+    if incident.taken_by:
+        return _escalate(incident.evolve(tried=tried), reason, f"{detail} {incident.taken_by} has it.", free=True, effective=False)
     by_person = _proposal(incident).agreement is Agreement.PERSON
     if incident.attempt >= rooms.max_attempts or by_person or not incident.alert.labels:
         return _escalate(incident.evolve(tried=tried), reason, detail, free=True, effective=False)
-    again = incident.evolve(
-        tried=tried, attempt=incident.attempt + 1, context=None, proposal=None, verdict=None, grant=None, approval="", check=None, run=None
-    )
+    again = _blank(incident).evolve(tried=tried, attempt=incident.attempt + 1)
     return move(again, Status.INVESTIGATING, reason, detail, free=True, effective=False)
 
 
 def _judge_anew(incident: Incident, rooms: Rooms) -> Step:
     """A suppressed incident whose cause has ended and whose alert still fires starts again."""
-    if incident.resolved_at is not None or incident.reason in (Reason.WATCHDOG, Reason.OBSERVE_MODE):
+    if incident.resolved_at is not None or incident.reason is Reason.WATCHDOG:
         return Step(incident, wait_s=FOREVER)
+    if incident.reason is Reason.OBSERVE_MODE and rooms.observing(incident):
+        return Step(incident, wait_s=OBSERVED_S)
     if rooms.suppression(incident, _hosts_or_none(incident, rooms)):
         return Step(incident, wait_s=REJUDGE_S)
-    again = incident.evolve(context=None, proposal=None, verdict=None, approval="", grant=None)
-    return move(again, Status.RECEIVED, None, "What suppressed it has ended; it still fires.")
+    return move(_blank(incident), Status.RECEIVED, None, "What suppressed it has ended; it still fires.")
 
 
 # ---------------------------------------------------------------- what comes in from outside
@@ -475,53 +492,70 @@ def _judge_anew(incident: Incident, rooms: Rooms) -> Step:
 
 def _heed(incident: Incident, signal: Signal, rooms: Rooms, events: list[Happening]) -> tuple[Incident, Step | None]:
     """Take one signal in; return the incident after it and, where it ends this step, the step."""
-    actor = str(signal.data.get("actor", "engine"))
-    begun = incident.run is not None and incident.run.state is not RunState.DONE
     match signal.kind:
         case "firing":
             return incident.evolve(resolved_at=None), None
         case "resolved":
-            incident = incident.evolve(resolved_at=rooms.now())
-            if incident.status in BEFORE_RUN or (incident.status is Status.EXECUTING and incident.run is None):
-                return incident, _void(
-                    move(incident, Status.CLEARED, Reason.ALERT_RESOLVED, "The alert resolved before anything ran.", free=True)
-                )
-            return incident, None
+            return _heed_resolve(incident.evolve(resolved_at=rooms.now()))
         case "parent" if incident.status in BEFORE_RUN and not incident.parent:
             return _adopt(incident, str(signal.data["parent"]), events)
-        case "close" if not begun and (incident.open or incident.status is Status.SUPPRESSED):
-            return incident, _void(move(incident, Status.CLOSED, Reason.BY_PERSON, _said("Closed", signal), actor=actor, free=True))
-        case "cancel" if not begun and incident.open:
-            return incident, _void(move(incident, Status.CANCELLED, Reason.BY_PERSON, _said("Cancelled", signal), actor=actor, free=True))
-        case "take" if incident.open and not begun:
-            incident = incident.evolve(taken_by=actor)
-            if incident.status is Status.ESCALATED:
-                events.append(Happening("incident.taken", actor))
-                return incident, None
-            return incident, _void(move(incident, Status.ESCALATED, Reason.TAKEN, f"Taken by {actor}.", actor=actor, free=True))
-        case "retry" if incident.status in (Status.ESCALATED, Status.SUPPRESSED) and not begun:
-            again = incident.evolve(
-                attempt=incident.attempt + 1,
-                tried=(),
-                context=None,
-                proposal=None,
-                verdict=None,
-                grant=None,
-                approval="",
-                check=None,
-                run=None,
-                parent="",
-                verification=None,
-                taken_by="",
-            )
-            return incident, move(again, Status.RECEIVED, None, f"Tried again by {actor}.", actor=actor)
-        case "undo" if incident.status is Status.ESCALATED and not begun and incident.grant is not None:
-            undoing = incident.evolve(kind=RunKind.UNDO, run=None, grant=replace(incident.grant, by=(actor,), digest=incident.digest))
-            return incident, move(undoing, Status.EXECUTING, Reason.PERSON_CHOICE, f"Undo asked for by {actor}.", actor=actor)
+        case "restored" if incident.status is Status.EXECUTING and not _begun(incident):
+            detail = "A backup was restored: what had been approved before has to be approved again."
+            return incident, _escalate(incident, Reason.AUTO_OFF, detail, free=True)
         case "settle" if incident.run is not None and incident.run.state is RunState.UNKNOWN:
-            return incident, _settle(incident, incident.run, signal, actor)
+            return incident, _settle(incident, incident.run, signal, str(signal.data.get("actor", "engine")))
+        case "take" if incident.open and (_begun(incident) or incident.status is Status.ESCALATED):
+            actor = str(signal.data.get("actor", "engine"))
+            events.append(Happening("incident.taken", actor))
+            return incident.evolve(taken_by=actor), None
+        case _ if not _begun(incident):
+            return incident, _heed_person(incident, signal)
         case _:
             return incident, None
+
+
+def _heed_resolve(incident: Incident) -> tuple[Incident, Step | None]:
+    waiting = incident.status is Status.EXECUTING and incident.run is None and incident.kind is RunKind.APPLY
+    if incident.status in BEFORE_RUN or waiting:
+        step = move(incident, Status.CLEARED, Reason.ALERT_RESOLVED, "The alert resolved before anything ran.", free=True)
+        return incident, _void(step)
+    return incident, None
+
+
+def _heed_person(incident: Incident, signal: Signal) -> Step | None:
+    """Return the step that a person's word leads to while no run is under way, None where it means nothing here."""
+    actor = str(signal.data.get("actor", "engine"))
+    match signal.kind:
+        case "close" if incident.open or incident.status is Status.SUPPRESSED:
+            return _void(move(incident, Status.CLOSED, Reason.BY_PERSON, _said("Closed", signal), actor=actor, free=True))
+        case "cancel" if incident.open:
+            return _void(move(incident, Status.CANCELLED, Reason.BY_PERSON, _said("Cancelled", signal), actor=actor, free=True))
+        case "take" if incident.open:
+            taken = incident.evolve(taken_by=actor)
+            return _void(move(taken, Status.ESCALATED, Reason.TAKEN, f"Taken by {actor}.", actor=actor, free=True, wait_s=FOREVER))
+        case "retry" if incident.status in (Status.ESCALATED, Status.SUPPRESSED):
+            again = _blank(incident).evolve(attempt=incident.attempt + 1, tried=(), parent="", taken_by="")
+            return move(again, Status.RECEIVED, None, f"Tried again by {actor}.", actor=actor)
+        case "undo" if incident.status is Status.ESCALATED and incident.grant is not None and _is_apply(incident.run):
+            undoing = incident.evolve(kind=RunKind.UNDO, run=None, grant=replace(incident.grant, by=(actor,), digest=incident.digest))
+            return move(undoing, Status.EXECUTING, Reason.PERSON_CHOICE, f"Undo asked for by {actor}.", actor=actor)
+        case _:
+            return None
+
+
+def _is_apply(run: Run | None) -> bool:
+    """Whether it is an apply; an undo is never undone."""
+    return run is not None and run.kind is RunKind.APPLY
+
+
+def _begun(incident: Incident) -> bool:
+    """Whether a changing run of it has an intent and no known end."""
+    return incident.run is not None and incident.run.state is not RunState.DONE
+
+
+def _blank(incident: Incident) -> Incident:
+    """Return an incident without what an attempt had found out."""
+    return incident.evolve(context=None, proposal=None, verdict=None, grant=None, approval="", check=None, run=None, verification=None)
 
 
 BEFORE_RUN = frozenset({Status.RECEIVED, Status.INVESTIGATING, Status.PROPOSED, Status.AWAITING_APPROVAL})
@@ -534,8 +568,7 @@ def _adopt(incident: Incident, parent: str, events: list[Happening]) -> tuple[In
     incident = incident.evolve(parent=parent)
     if incident.status is Status.RECEIVED:
         return incident, None
-    again = incident.evolve(context=None, proposal=None, verdict=None, approval="", blocked_by=f"parent:{parent}")
-    return incident, _void(move(again, Status.RECEIVED, None, "Waits for the incident that causes it."), incident)
+    return incident, _void(move(_blank(incident), Status.RECEIVED, None, "Waits for the incident that causes it."), incident)
 
 
 def _settle(incident: Incident, run: Run, signal: Signal, actor: str) -> Step:

@@ -231,6 +231,8 @@ class Outcome(StrEnum):
     UNREACHABLE = "unreachable"
     TIMEOUT = "timeout"
     CANCELLED = "cancelled"
+    NOT_BEGUN = "not_begun"
+    """Its intent was written, and too much time went by, or the alert resolved, before it began."""
     UNKNOWN = "unknown"
 
 

@@ -79,7 +79,7 @@ def make_sources(settings: Settings, prometheus: Prometheus | None) -> Gathering
         found.append(History(past))
         return found
 
-    return Gathering(sources, Redactor(_secrets(settings)))
+    return Gathering(sources, Redactor([*_secrets(settings), os.environ.get("MISTRAL_API_KEY", "")]))
 
 
 def make_executor(settings: Settings, data: DataFolder, redact: Callable[[str], str]) -> Executor:
@@ -138,3 +138,5 @@ def _secrets(section: Section) -> Iterator[str]:
             yield from _secrets(value)
         elif isinstance(value, SecretStr):
             yield value.get_secret_value()
+        elif isinstance(value, tuple):
+            yield from (one.get_secret_value() for one in value if isinstance(one, SecretStr))

@@ -14,6 +14,8 @@ from orchestrator.store import Store
 READS_PER_HOST = 3
 """Read-only plays on one host at once, in one process."""
 TAKEOVER_MARGIN_S = 30.0
+FRESH_MS = 30_000
+"""Age at which a written intent is no longer begun: the world it was judged in may have changed."""
 BATCH = 50
 BATCH_MS = 300
 
@@ -46,7 +48,12 @@ class Playing:
     guard: Any = field(default_factory=threading.Lock)
 
     def play(self, incident: Incident, request: RunRequest) -> Run:
-        """Run a read-only play; it needs no grant and may be repeated."""
+        """Run a read-only play; it needs no grant and may be repeated.
+
+        Raises:
+            ExecutionError: the entry is in quarantine, or reads as root and no admin has admitted it.
+        """
+        self._may_read(request)
         seats = [self._seat(host) for host in sorted(request.hosts)]
         for seat in seats:
             seat.acquire()
@@ -67,6 +74,15 @@ class Playing:
                 self._quarantine(incident, request.entry)
         self.plays.settle(request.id)
         return run
+
+    def _may_read(self, request: RunRequest) -> None:
+        entry = self.entry(request.entry)
+        if entry is None or request.kind not in (RunKind.CONTEXT, RunKind.DIAGNOSE, RunKind.VERIFY):
+            return
+        if self.store.people.flag(f"quarantine:{entry.id}:{entry.digest}"):
+            raise ExecutionError(f"{entry.id} is in quarantine: one of its read-only plays changed something")
+        if entry.read_as_root and not self.store.people.admitted(entry.id, entry.digest):
+            raise ExecutionError(f"{entry.id} reads as root, and no admin has admitted it as it is now")
 
     def _seat(self, host: str) -> threading.BoundedSemaphore:
         with self.guard:
@@ -93,6 +109,9 @@ class Playing:
                     return Run(run_id, request.kind, request.entry, RunState.DONE, Outcome.CANCELLED, message=message, node=self.node)
                 if self.paused() or self.stopping():
                     return None
+                if incident.resolved_at is not None or self.store.db.now_ms() - row.created_at > FRESH_MS:
+                    message = "It was not begun at once, so nothing ran."
+                    return Run(run_id, request.kind, request.entry, RunState.DONE, Outcome.NOT_BEGUN, message=message, node=self.node)
                 self._begin(incident, request, owner)
                 return self._with_node(self.plays.run(request, keep, cancelled))
             if row.node != self.node:

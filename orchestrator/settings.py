@@ -178,7 +178,7 @@ class NotifySettings(Section):
     mail_to: tuple[str, ...] = Field((), description="Receivers.")
     apprise_urls: tuple[SecretStr, ...] = Field((), description="Apprise addresses for other services.")
     events: tuple[str, ...] = Field(
-        ("approval.asked", "approval.reminder", "incident.escalated", "incident.resolved", "engine.degraded", "storm.summary"),
+        ("approval.asked", "incident.escalated", "incident.resolved", "engine.degraded", "engine.paused", "engine.resumed"),
         description="Kinds of event that are sent.",
     )
     min_severity: str = Field("", description="Least `severity` label sent: info, warning, critical; empty: all.")

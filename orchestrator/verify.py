@@ -111,7 +111,7 @@ def _judge_run(run: Run, label: str) -> Check:
             return Check(PLAYBOOK, None, f"{label}: not reachable: {', '.join(unreachable) or run.message or 'the host'}.")
         case Outcome.TIMEOUT:
             return Check(PLAYBOOK, None, f"{label} took too long.")
-        case Outcome.CANCELLED | Outcome.UNKNOWN | None:
+        case Outcome.CANCELLED | Outcome.NOT_BEGUN | Outcome.UNKNOWN | None:
             return Check(PLAYBOOK, None, f"{label}: nobody can tell how it ended. {run.message}".rstrip())
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from orchestrator import approval as approvals
 from orchestrator import policy, verify
@@ -26,6 +28,7 @@ from orchestrator.model import (
     Context,
     Entry,
     Grant,
+    Health,
     Host,
     Incident,
     IncidentSummary,
@@ -123,6 +126,7 @@ class Wiring:
             entry=self.entry,
             bind=self.bind,
             judge=self.judge,
+            observing=self.observing,
             play=self.playing.play,
             carry_out=lambda incident, run: self.playing.carry_out(incident, run, owner),
             look=self.look,
@@ -295,6 +299,13 @@ class Wiring:
         entry = self.catalogue().entries[proposal.entry]
         return policy.judge(proposal, entry, self.facts(incident, proposal, entry), self._limits())
 
+    def observing(self, incident: Incident) -> bool:
+        """Return whether the policy only observes what is proposed."""
+        rules = self.settings.policy
+        entry = self.entry(incident.proposal.entry) if incident.proposal else None
+        autonomy = {Risk.LOW: rules.autonomy_low, Risk.MEDIUM: rules.autonomy_medium, Risk.HIGH: rules.autonomy_high}
+        return rules.mode == "observe" or (entry is not None and autonomy[entry.risk] == "observe")
+
     def _limits(self) -> policy.Limits:
         rules = self.settings.policy
         return policy.Limits(
@@ -309,6 +320,8 @@ class Wiring:
         longest = max(entry.cooldown_s, rules.breaker_s, 3600.0)
         past = self.store.runs.past(int((now - timedelta(seconds=longest)).timestamp() * 1000))
         hour = now - timedelta(hours=1)
+        silences = () if manual(incident.alert) else self._silences(incident.alert)
+        blind = any(item["what"] == "alertmanager" for item in self.troubles.all())
         return policy.Facts(
             now=now,
             mode=Mode(rules.mode),
@@ -319,12 +332,14 @@ class Wiring:
             last_run_at={run.host: run.at for run in past if run.entry == entry.id},
             breaker=_open_breakers(past, entry.id, proposal.hosts, now - timedelta(seconds=rules.breaker_s), rules.breaker_failures),
             windows=() if manual(incident.alert) else policy.active_windows(rules.windows, now, hosts),
-            silences=() if manual(incident.alert) else self._silences(incident.alert),
-            hosts_changed_last_hour=frozenset(run.host for run in past if run.at >= hour and not run.by_person and run.changed),
+            silences=silences,
+            hosts_changed_last_hour=frozenset(
+                run.host for run in past if run.at >= hour and not run.by_person and (run.changed or run.effective is None)
+            ),
             alerting_hosts=self.store.incidents.firing_targets(),
             inventory_hosts=len(inventory.hosts),
             protected=frozenset(rules.protected_hosts),
-            auto_off=self.auto_off(),
+            auto_off=self.auto_off() or ("Alertmanager cannot be asked for silences" if blind else ""),
             quarantined=bool(self.store.people.flag(f"quarantine:{entry.id}:{entry.digest}")),
             allowed=_not_allowed(proposal, entry, hosts),
             monitoring_hosts=self._monitoring_hosts(inventory),
@@ -344,7 +359,13 @@ class Wiring:
         return held
 
     def _monitoring_hosts(self, inventory: Inventory) -> frozenset[str]:
-        found = set()
+        own = {socket.gethostname(), urlsplit(self.settings.database_url()).hostname or ""} - {
+            "",
+            "localhost",
+            "127.0.0.1",
+            "::1",
+        }
+        found = {name for name, host in inventory.hosts.items() if name in own or host.variables.get("ansible_host") in own}
         for url in (self.settings.prometheus.url, self.settings.alertmanager.url):
             address = re.sub(r"^[a-z]+://", "", url).split("/", 1)[0].rsplit(":", 1)[0]
             if address and not address.startswith(("127.", "localhost", "[::1]")):
@@ -356,11 +377,15 @@ class Wiring:
     def look(self, incident: Incident) -> Verification:
         """Look once whether the repair helped."""
         proposal = _of(incident.proposal)
-        entry = self.catalogue().entries[proposal.entry]
+        entry = self.entry(proposal.entry)
+        if entry is None:
+            return Verification(Health.UNDECIDED, detail=f"The entry {proposal.entry} is no longer in the catalogue.")
         inventory = self.inventory()
         names = incident.grant.hosts if incident.grant else proposal.hosts
         parameters = incident.grant.parameters if incident.grant else proposal.parameters
         hosts = tuple(inventory.hosts[name] for name in names if name in inventory.hosts)
+        # What was approved verifies itself: the snapshot that ran, not the folder as it is by now.
+        snapshot = self.store.runs.request(incident.run.id).snapshot if incident.run else str(self.playing.plays.snapshot(entry).path)
 
         def run_play() -> Run:
             request = RunRequest(
@@ -369,7 +394,7 @@ class Wiring:
                 entry=entry.id,
                 playbook=entry.verify.playbook if entry.verify else "verify.yml",
                 hosts=names,
-                snapshot=str(self.playing.plays.snapshot(entry).path),
+                snapshot=snapshot,
                 parameters=parameters,
                 timeout_s=max(60.0, entry.verify.within_s if entry.verify else 60.0),
             )

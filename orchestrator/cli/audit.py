@@ -18,14 +18,15 @@ def audit() -> None:
 
 
 @audit.command()
-@click.option("--head", "head_file", help="File with a head of the global chain that was kept elsewhere.")
+@click.option("--head", "head_file", help="File with heads of the global chain that were kept elsewhere; the last one counts.")
 @pass_session
 def verify(session: Session, head_file: str | None) -> int:
     """Check every hash of the audit log; exit code 1 where a chain is broken.
 
     Without --head an attacker who can write the whole database could compute every hash anew: keep a head outside.
     """
-    head = read_input(head_file).decode(errors="replace").strip() if head_file else ""
+    words = read_input(head_file).decode(errors="replace").split() if head_file else []
+    head = words[-1] if words else ""
     with session.orchestrator() as program:
         found = program.verify_audit(head)
     facts = Facts((("intact", found["ok"]), ("events", found["events"]), ("incidents", found["incidents"]), ("against a head", bool(head))))

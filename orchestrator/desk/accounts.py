@@ -43,7 +43,7 @@ class Accounts:
             with self._failures_lock:
                 for key in keys:
                     self._failures.setdefault(key, []).append(time.monotonic())
-        self._note(Happening("user.login" if actor else "user.login_failed", name[:64] or "-", {"address": address}))
+        self.note(Happening("user.login" if actor else "user.login_failed", name[:64] or "-", {"address": address}))
         return actor
 
     def _recent_failures(self, key: str) -> int:
@@ -62,7 +62,7 @@ class Accounts:
     def create_user(self, name: str, password: str, role: Role, groups: tuple[str, ...] = ()) -> None:
         """Add a user."""
         self.store.people.create_user(name, password, role, groups)
-        self._note(Happening("user.created", data={"name": name, "role": role, "groups": list(groups)}))
+        self.note(Happening("user.created", data={"name": name, "role": role, "groups": list(groups)}))
 
     def users(self) -> list[Actor]:
         """Return all users."""
@@ -71,12 +71,12 @@ class Accounts:
     def set_password(self, name: str, password: str) -> None:
         """Change a user's password."""
         self.store.people.set_password(name, password)
-        self._note(Happening("user.password_changed", data={"name": name}))
+        self.note(Happening("user.password_changed", data={"name": name}))
 
     def create_token(self, name: str, role: Role) -> str:
         """Make a token and return its secret, which is shown once."""
         secret = self.store.people.create_token(name, role)
-        self._note(Happening("token.created", data={"name": name, "role": role}))
+        self.note(Happening("token.created", data={"name": name, "role": role}))
         return secret
 
     def tokens(self) -> list[dict[str, Any]]:
@@ -86,7 +86,7 @@ class Accounts:
     def revoke_token(self, name: str) -> None:
         """Make a token worthless."""
         self.store.people.revoke_token(name)
-        self._note(Happening("token.revoked", data={"name": name}))
+        self.note(Happening("token.revoked", data={"name": name}))
 
     def admin_link(self) -> str:
         """Return the code of the first admin link, an empty string once it was used."""
@@ -96,14 +96,15 @@ class Accounts:
         """Use the single-use admin link up."""
         if not code or not self.store.people.take_flag("admin_link", code):
             return None
-        self._note(Happening("user.link_redeemed", "admin"))
+        self.note(Happening("user.link_redeemed", "admin"))
         return Actor("admin", Role.ADMIN)
 
     def session_key(self) -> bytes:
         """Return the secret that signs sessions."""
         return self.data.secret("session.key").encode()
 
-    def _note(self, happening: Happening) -> None:
+    def note(self, happening: Happening) -> None:
+        """Put something that belongs to no incident on record."""
         with self.store.db.transaction():
             event = self.store.chain.append(audit.SYSTEM, happening)
             self.store.outbox.add(event, "critical")

@@ -12,7 +12,7 @@ from orchestrator import ingest
 from orchestrator.catalogue import check_names, check_parameters
 from orchestrator.desk.reading import Reading
 from orchestrator.engine import Engine
-from orchestrator.errors import Conflict, InvalidRequest
+from orchestrator.errors import Conflict, ExecutionError, Forbidden, InvalidRequest, InventoryError
 from orchestrator.lifecycle import move
 from orchestrator.model import (
     Actor,
@@ -28,12 +28,14 @@ from orchestrator.model import (
     Incident,
     Proposal,
     Reason,
+    Risk,
     Role,
     Run,
     RunState,
     Status,
 )
 from orchestrator.store import new_id
+from orchestrator.store.rows import MANUAL
 from orchestrator.wiring import Wiring
 
 ACT_WAIT_S = 3.0
@@ -94,7 +96,10 @@ class Acting(Reading):
         if shown.state is not ApprovalState.PENDING:
             return
         incident = self.store.incidents.get(shown.incident)
-        digest, _ = self.wiring.bind(incident)
+        try:
+            digest, _ = self.wiring.bind(incident)
+        except (ExecutionError, InventoryError) as error:
+            raise Conflict(f"changed since: {error}") from error
         if digest != shown.digest:
             raise Conflict("changed since: the playbook, its roles, its parameters or the host's variables are not what was shown")
 
@@ -119,6 +124,8 @@ class Acting(Reading):
         incident = self.store.incidents.get(id)
         if incident.run and incident.run.state is RunState.UNKNOWN:
             raise Conflict(f"the run {incident.run.id} is unknown and holds its host: settle it first")
+        if incident.run and incident.run.state in (RunState.INTENT, RunState.RUNNING):
+            raise Conflict(f"the run {incident.run.id} goes on: cancel it first, or wait for its end")
         return self._act(id, "close", actor, reason)
 
     def retry_incident(self, id: str, actor: Actor) -> Incident:
@@ -160,6 +167,11 @@ class Acting(Reading):
             raise Conflict("only an apply that ended in a known state can be undone")
         if incident.status is not Status.ESCALATED:
             raise Conflict(f"only an escalated incident's run can be undone; this one is {incident.status}")
+        if incident.run is None or incident.run.id != id or incident.grant is None:
+            raise Conflict("only the latest changing run of an incident can be undone, and only once")
+        self._require(actor, Role.ADMIN if entry.risk is Risk.HIGH else Role.APPROVER)
+        if entry.approvers and actor.role is not Role.ADMIN and not set(actor.groups) & set(entry.approvers):
+            raise Forbidden(f"only {', '.join(entry.approvers)} may undo {entry.id}")
         return self._act(row.incident, "undo", actor, run=id)
 
     def settle_run(self, id: str, actor: Actor, done: bool, reason: str) -> Incident:
@@ -187,7 +199,7 @@ class Acting(Reading):
         if problems:
             raise InvalidRequest("; ".join(problems))
         identity = new_id()
-        labels = {"alertname": "ManualRun", "entry": entry, "instance": hosts[0], "run": identity}
+        labels = {"alertname": MANUAL, "entry": entry, "instance": hosts[0], "run": identity}
         alert = Alert(
             ingest.fingerprint(labels), AlertStatus.FIRING, labels, {"summary": reason}, self.wiring.now(), None, "orchestrator:manual"
         )

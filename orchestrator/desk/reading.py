@@ -152,7 +152,7 @@ class Reading(Accounts):
         entry = self.entry(id)
         with self.store.db.transaction():
             self.store.people.admit(entry.id, entry.digest, actor.name)
-            self._note(Happening("catalogue.admitted", actor.name, {"entry": entry.id, "digest": entry.digest}))
+            self.note(Happening("catalogue.admitted", actor.name, {"entry": entry.id, "digest": entry.digest}))
 
     def entry_stats(self, id: str) -> dict[str, Any]:
         """Return `{"runs", "verified", "usual_s"}` of an entry."""

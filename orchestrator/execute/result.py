@@ -70,7 +70,7 @@ def _with_counts(request: RunRequest, reading: Reading, stats: Mapping[str, Host
     foreign, missing = sorted(set(stats) - set(request.hosts)), sorted(set(request.hosts) - set(stats))
     if foreign:
         allowed = ", ".join(request.hosts)
-        return Outcome.FAILED, f"THE PLAY RAN ON HOSTS THAT NOBODY ASKED FOR: {', '.join(foreign)} (allowed: {allowed}). {reading.failure}"
+        return Outcome.UNKNOWN, f"THE PLAY RAN ON HOSTS THAT NOBODY ASKED FOR: {', '.join(foreign)} (allowed: {allowed}). {reading.failure}"
     if any(one.failures for one in stats.values()):
         return Outcome.FAILED, reading.failure
     if any(one.unreachable for one in stats.values()):

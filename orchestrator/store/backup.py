@@ -55,6 +55,11 @@ def after_restore(db: Database, chain: Chain, source: str) -> int:
     table = db.tables.run
     with db.transaction():
         flying = list(table.select(table.id).where(table.state.in_([str(RunState.INTENT), str(RunState.RUNNING)])))
+        incident, signal = db.tables.incident, db.tables.signal
+        approved = list(incident.select(incident.id).where(incident.status == "executing"))
+        for row in approved:
+            signal.create(incident=row.id, kind="restored", data="{}", at=db.now_ms())
+            incident.update(run_at=db.now_ms(), owner="", lease=0).where(incident.id == row.id).execute()
         for row in flying:
             table.update(state=str(RunState.RUNNING), node="restored", started_at=0).where(table.id == row.id).execute()
         db.tables.flag.insert(name="restored", value=source, at=db.now_ms()).on_conflict(

@@ -90,6 +90,7 @@ class Chain:
         """Link the heads of all chains into the global chain; return the head, or an empty string where nothing is new."""
         table = self._t.seal
         with self._db.transaction():
+            self._db.lock("seal")
             last = table.select().order_by(table.id.desc()).limit(1).first()
             upto = self.newest()
             if upto == (last.upto if last else 0):
@@ -106,9 +107,9 @@ class Chain:
         Returns:
             `{"ok": bool, "events": n, "incidents": n, "seals": n, "head": hash, "problems": […], "not_covered": words}`.
         """
-        events = sorted(self.each(), key=lambda event: (event.incident, event.seq))
-        problems = audit.chain_problems(events)
-        by_place = {(event.incident, event.hash) for event in events}
+        by_place: set[tuple[str, str]] = set()
+        newest: list[int] = []
+        problems = audit.chain_problems(self._noting(by_place, newest))
         prev, seen, upto = audit.GENESIS, set(), 0
         for row in list(self._t.seal.select().order_by(self._t.seal.id)):
             heads = json.loads(row.heads)
@@ -119,17 +120,26 @@ class Chain:
             seen.add(row.hash)
         if head and head not in seen:
             problems.append(f"the head {head[:16]}… kept outside is not part of this log: it was cut or written anew")
-        newer = sum(event.id > upto for event in events)
+        newer = sum(number > upto for number in newest)
         covered = "" if head else "no head from outside was given: a log that was cut or written anew as a whole is not noticed; "
         return {
             "ok": not problems,
-            "events": len(events),
-            "incidents": len({event.incident for event in events}),
+            "events": len(newest),
+            "incidents": len({incident for incident, _ in by_place}),
             "seals": len(seen),
             "head": prev if seen else "",
             "problems": problems,
             "not_covered": f"{covered}{newer} events are newer than the last seal",
         }
+
+    def _noting(self, by_place: set[tuple[str, str]], numbers: list[int]) -> Iterator[AuditEvent]:
+        """Yield every event, chain by chain, one at a time, and note where each stands."""
+        table = self._t.audit
+        for row in table.select().order_by(table.incident, table.seq).iterator():
+            event = _event(row)
+            by_place.add((event.incident, event.hash))
+            numbers.append(event.id)
+            yield event
 
     def redact(self, event: int, actor: str, reason: str) -> None:
         """Take the body of an event out and leave a tombstone; the chain still holds."""

@@ -18,7 +18,7 @@ from orchestrator.model import (
     Status,
 )
 from orchestrator.store.chain import moment
-from orchestrator.store.rows import ACTIVE_VALUES, Rows
+from orchestrator.store.rows import ACTIVE_VALUES, MANUAL, OPEN_VALUES, Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,8 @@ class Linking:
     correlate_s: float
     host_down: Callable[[Mapping[str, str]], bool]
     """Whether an alert says that a whole host is unreachable."""
+    redact: Callable[[str], str] = str
+    """Takes secrets out of what goes into the audit log."""
 
 
 class Intake(Rows):
@@ -40,6 +42,8 @@ class Intake(Rows):
             StoreUnavailable: nothing of it was stored.
         """
         with self._db.transaction():
+            for fingerprint in sorted({alert.fingerprint for alert in group.alerts}):
+                self._db.lock(f"alert:{fingerprint}")
             now = self._db.now_ms()
             self._reject(group.rejected, now)
             return [self._take(alert, group, linking, now, wake) for alert in group.alerts]
@@ -88,11 +92,20 @@ class Intake(Rows):
         ended = [datetime.fromisoformat(item.starts_at) for item in list(known.order_by(table.id.desc()).limit(20)) if item.starts_at]
         return bool(ended) and alert.starts_at <= max(ended)
 
+    def _is_of_the_past(self, alert: Alert) -> bool:
+        """Whether this resolve belongs to an episode before the newest one that is known to fire."""
+        table = self._t.delivery
+        known = table.select(table.starts_at).where(table.fingerprint == alert.fingerprint, table.status == str(AlertStatus.FIRING))
+        last = known.order_by(table.id.desc()).limit(1).first()
+        if alert.starts_at is None or last is None or not last.starts_at:
+            return False
+        return alert.starts_at < datetime.fromisoformat(last.starts_at)
+
     def _take_resolved(self, alert: Alert, row: Any, now: int, wake: Callable[[str], None]) -> dict[str, Any]:
         if row is None:
             self._deliver(alert, "", now)
             return _line(alert, None)
-        if self._deliver(alert, row.id, now) and row.firing:
+        if self._deliver(alert, row.id, now) and row.firing and not self._is_of_the_past(alert):
             self._t.incident.update(firing=False).where(self._t.incident.id == row.id).execute()
             self._signal(row.id, "resolved", {}, now, wake)
         return _line(alert, row)
@@ -109,7 +122,7 @@ class Intake(Rows):
         data = {
             "alertname": alert.name,
             "fingerprint": alert.fingerprint,
-            "labels": dict(alert.labels),
+            "labels": {name: linking.redact(value) for name, value in alert.labels.items()},
             "previous": previous,
             "parent": parent,
         }
@@ -124,12 +137,16 @@ class Intake(Rows):
         if not alert.target or linking.host_down(alert.labels):
             return ""
         table = self._t.incident
-        query = table.select().where(table.target == alert.target, table.status.in_(ACTIVE_VALUES), table.parent == "")
+        query = table.select().where(table.target == alert.target, table.status.in_(OPEN_VALUES), table.parent == "")
         roots = list(query.order_by(table.id))
         for row in roots:
             if linking.host_down(json.loads(row.data)["alert"]["labels"]):
                 return str(row.id)
-        near = [row for row in roots if now - row.created_at <= linking.correlate_s * 1000]
+        near = [
+            row
+            for row in roots
+            if row.status != Status.ESCALATED and row.alertname != MANUAL and now - row.created_at <= linking.correlate_s * 1000
+        ]
         return str(near[0].id) if near else ""
 
     def _become_parent(self, identity: str, alert: Alert, now: int, wake: Callable[[str], None]) -> None:

@@ -103,6 +103,7 @@ class People:
     def put_token(self, name: str, role: Role, secret: str) -> None:
         """Make sure that this secret is the token of that name."""
         with self._db.transaction():
+            self._db.lock("token")
             row = self._t.token.get_or_none(self._t.token.name == name)
             if row is None:
                 self._t.token.create(name=name, role=str(role), hash=_hash(secret), created_at=self._db.now_ms())
@@ -161,6 +162,13 @@ class People:
             table.insert(name=name, value=value, at=now).on_conflict(
                 conflict_target=[table.name], update={"value": value, "at": now}
             ).execute()
+
+    def first_flag(self, name: str, value: str) -> str:
+        """Set a named value unless it is set; return what it is, the same for every machine that asks."""
+        table = self._t.flag
+        with self._db.transaction():
+            table.insert(name=name, value=value, at=self._db.now_ms()).on_conflict_ignore().execute()
+        return self.flag(name)
 
     def flag(self, name: str) -> str:
         """Return a named value, or an empty string."""

@@ -29,6 +29,8 @@ from orchestrator.store.runs import Runs
 
 INCIDENT: TypeAdapter[Incident] = TypeAdapter(Incident)
 OPEN_VALUES = [str(status) for status in OPEN]
+MANUAL = "ManualRun"
+"""The alert name of what a person proposed."""
 ACTIVE_VALUES = [value for value in OPEN_VALUES if value != Status.ESCALATED]
 SEVERITIES = {"critical": 0, "page": 0, "error": 1, "major": 1, "warning": 2, "minor": 3, "info": 4, "none": 5}
 
@@ -153,7 +155,7 @@ class Rows:
         table = self._t.incident
         with self._db.reading():
             query = table.select(table.id, table.fingerprint, table.firing).where(
-                table.open_key.is_null(False) | (table.status == Status.SUPPRESSED)
+                table.open_key.is_null(False) | ((table.status == Status.SUPPRESSED) & table.firing)
             )
             return {row.fingerprint: (row.id, row.firing) for row in list(query)}
 

@@ -93,6 +93,7 @@ class World:
             entry=lambda name: self.entry if name == "restart_service" else None,
             bind=self.bind,
             judge=lambda _: self.verdict,
+            observing=lambda _: True,
             play=lambda _i, request: Run(request.id, request.kind, request.entry, RunState.DONE, Outcome.SUCCESSFUL),
             carry_out=self.carry_out,
             look=lambda _: Verification(self.health, detail=str(self.health)),
@@ -375,8 +376,69 @@ def test_failed_without_change_says_so():
     assert "Nothing was changed" in incident.detail
 
 
+def test_offered_undo_waits_for_a_person():
+    """An undo that is only offered is kept for a person, and started once, by a person."""
+    world = World()
+    world.entry = replace(ENTRY, undo="undo.yml", undo_policy=UndoPolicy.OFFER)
+    world.health = Health.UNHEALTHY
+    incident, _ = world.run(fresh())
+    assert incident.status is Status.ESCALATED
+    assert incident.attempt == 1
+    assert incident.grant is not None
+    incident, _ = world.run(incident, Signal("undo", {"actor": "ann"}))
+    assert world.begun == ["i1:1:apply:1", "i1:1:undo:1"]
+    assert incident.status is Status.ESCALATED
+    incident, _ = world.run(incident, Signal("undo", {"actor": "ann"}))
+    assert world.begun == ["i1:1:apply:1", "i1:1:undo:1"], "an undo is never undone"
+
+
+def test_intent_that_was_not_begun_at_once_is_judged_anew():
+    """An old intent runs nothing; the incident is judged anew under a new attempt."""
+    world = World()
+    world.outcome, world.changed = Outcome.NOT_BEGUN, 0
+    incident = fresh()
+    seen = []
+    for _ in range(6):
+        step = advance(incident, (), world.rooms())
+        incident = step.incident
+        seen.append(incident.status)
+    assert seen[-1] is Status.PROPOSED
+    assert incident.attempt == 2
+    assert incident.grant is None
+    assert step.free
+
+
+def test_taken_in_mid_run_nothing_more_starts_by_itself():
+    """Taken by a person while a play runs: no second attempt and no automatic undo follow."""
+    world = World()
+    world.entry = replace(ENTRY, undo="undo.yml", undo_policy=UndoPolicy.AUTO)
+    world.health = Health.UNHEALTHY
+    incident = fresh()
+    while incident.run is None:
+        incident = advance(incident, (), world.rooms()).incident
+    incident, _ = world.run(incident, Signal("take", {"actor": "ann"}))
+    assert incident.taken_by == "ann"
+    assert incident.status is Status.ESCALATED
+    assert world.begun == ["i1:1:apply:1"]
+
+
+def test_persons_yes_does_not_cover_a_new_doubt():
+    """An approved play is asked about again when monitoring can no longer confirm the alert."""
+    world = World()
+    world.verdict = Verdict(Effect.ASK, (Reason.MODE_ASKS,))
+    incident, _ = world.run(fresh())
+    told = answer(world, incident, ApprovalState.GRANTED)
+    world.verdict = Verdict(Effect.ASK, (Reason.MODE_ASKS, Reason.CANNOT_CONFIRM))
+    world.now += timedelta(seconds=1)
+    incident, _ = world.run(incident, told)
+    assert incident.status is Status.AWAITING_APPROVAL
+    assert world.begun == []
+
+
 SIGNALS = st.lists(
-    st.sampled_from(["resolved", "firing", "cancel", "close", "take", "retry", "undo", "settle", "parent", "answered", "nonsense"]),
+    st.sampled_from(
+        ["resolved", "firing", "cancel", "close", "take", "retry", "undo", "settle", "parent", "answered", "restored", "nonsense"]
+    ),
     max_size=3,
 )
 

@@ -94,6 +94,63 @@ def test_delivery_older_than_the_resolve_opens_nothing(store):
     assert len(store.incidents.alerts()[0]) == 2
 
 
+def test_resolve_of_an_earlier_episode_ends_nothing(store):
+    """A resolve that comes late, of an episode before the present one, is recorded and reaches no incident."""
+    (line,), _ = receive(store, alert(starts=START + timedelta(days=1)))
+    receive(store, alert(status=AlertStatus.RESOLVED, ends=START + timedelta(minutes=1)))
+    assert claim(store, line["id"]).signals == ()
+    assert store.incidents.find()[0][0].firing
+
+
+def test_old_suppression_hides_nothing(store):
+    """A suppressed incident whose alert has resolved does not hide its fingerprint from reconciliation."""
+    (line,), _ = receive(store, alert())
+    held = claim(store, line["id"])
+    commit(store, held, move(held.incident, Status.SUPPRESSED, Reason.SILENCED, "silence", wait_s=FOREVER))
+    assert alert().fingerprint in store.incidents.open_fingerprints()
+    receive(store, alert(status=AlertStatus.RESOLVED, ends=START + timedelta(minutes=1)))
+    assert alert().fingerprint not in store.incidents.open_fingerprints()
+
+
+def test_equal_deliveries_at_once_open_one_incident(store):
+    """Two of a pair of Alertmanagers deliver the same alert in the same moment: one incident, no error."""
+    lines, gate = [], threading.Barrier(4)
+
+    def deliver():
+        gate.wait()
+        lines.extend(receive(store, alert())[0])
+        store.db.close()
+
+    threads = [threading.Thread(target=deliver) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(lines) == 4
+    assert len({line["id"] for line in lines}) == 1
+    assert sum(line["created"] for line in lines) == 1
+
+
+def test_two_sealers_make_one_chain(store):
+    """Workers that seal at once do not fork the global chain."""
+    for number in range(8):
+        receive(store, alert(service=str(number)))
+    gate = threading.Barrier(4)
+
+    def seal():
+        gate.wait()
+        store.chain.seal()
+        store.db.close()
+
+    threads = [threading.Thread(target=seal) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert store.chain.verify()["problems"] == []
+    assert store.chain.verify()["seals"] == 1
+
+
 def test_resolve_signals_once(store):
     """A resolve reaches its incident once, however often it is delivered."""
     (line,), _ = receive(store, alert())
