@@ -410,14 +410,14 @@ class Serve:
         found: dict[str, Any] = self.get(f"/api/v1/incidents/{self.world.acknowledged[item]}")
         return found
 
-    def wait_status(self, item: str, *statuses: str) -> dict[str, Any]:
+    def wait_status(self, item: str, *statuses: str, within_s: float = PATIENCE_S) -> dict[str, Any]:
         """Wait until an item's incident has one of these statuses, and return it."""
 
         def there() -> dict[str, Any] | None:
             found = self.incident(item)
             return found if found["status"] in statuses else None
 
-        return until(there, within_s=PATIENCE_S, every_s=0.05, what=f"{item} is {' or '.join(statuses)}, log: {self.log}")
+        return until(there, within_s=within_s, every_s=0.1, what=f"{item} is {' or '.join(statuses)}, log: {self.log}")
 
 
 class Rows:

@@ -18,7 +18,7 @@ from services import until
 
 KILLS = 200 if os.environ.get("ORCHESTRATOR_LONG") else 20
 ALERTS_AT_MOST = KILLS * 3 // 2
-LONGEST_S = KILLS * 7.0
+LONGEST_S = KILLS * 5.0
 """After this long no more kills are made, so that a slow machine ends in time too."""
 
 
