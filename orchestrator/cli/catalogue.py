@@ -270,10 +270,14 @@ def admit(session: Session, entry: str) -> None:
 
 
 @catalogue.command()
-@click.argument("rules", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--rules", multiple=True, type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A rule file; may be repeated.")
 @pass_session
-def coverage(session: Session, rules: tuple[Path, ...]) -> None:
+def coverage(session: Session, files: tuple[Path, ...], rules: tuple[Path, ...]) -> None:
     """Tell for each alerting rule of Prometheus' rule files which entries could answer it."""
+    rules = (*rules, *files)
+    if not rules:
+        raise click.UsageError("name at least one rule file: orchestrator catalogue coverage --rules FILE")
     entries = list(_loaded(session).entries.values())
     items = [{"alert": rule["alert"], "entries": answering(rule, entries)} for file in rules for rule in read_rules(file)]
     covered = sum(bool(item["entries"]) for item in items)
