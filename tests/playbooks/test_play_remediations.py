@@ -120,7 +120,11 @@ def test_a_runaway_process_is_ended_once(site, burner):
 
 def test_a_pid_used_anew_is_not_hit(site, burner):
     """A pid with another start or command line names another process, and a pid alone names none."""
-    wanted = {"kill_runaway_process_name": "burner", "kill_runaway_process_cpu_percent": BUSY_PERCENT, "kill_runaway_process_pid": burner.pid}
+    wanted = {
+        "kill_runaway_process_name": "burner",
+        "kill_runaway_process_cpu_percent": BUSY_PERCENT,
+        "kill_runaway_process_pid": burner.pid,
+    }
     alone = site.play("kill_runaway_process/playbook.yml", **wanted)
     assert alone.rc != 0
     other = site.play("kill_runaway_process/playbook.yml", **wanted, kill_runaway_process_started=1, kill_runaway_process_digest="0" * 64)
