@@ -145,7 +145,7 @@ class Intake(Rows):
         near = [
             row
             for row in roots
-            if row.status != Status.ESCALATED and row.alertname != MANUAL and now - row.created_at <= linking.correlate_s * 1000
+            if row.status != Status.ESCALATED and row.alertname != MANUAL and now - row.created_at < linking.correlate_s * 1000
         ]
         return str(near[0].id) if near else ""
 
