@@ -442,6 +442,7 @@ def _verify(incident: Incident, rooms: Rooms) -> Step:
     )
     if verification.health is Health.HEALTHY:
         detail = verification.detail or "The service is healthy and the alert is gone."
+        incident = incident.evolve(resolved_at=incident.resolved_at or rooms.now())
         return move(incident, Status.RESOLVED, Reason.VERIFIED, detail, events=(done,), free=True, effective=True, wait_s=FOREVER)
     if now < start + timedelta(seconds=settle_s + rooms.verify_within_s(incident)):
         return Step(incident, wait_s=VERIFY_POLL_S)

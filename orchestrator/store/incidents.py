@@ -155,7 +155,10 @@ class Incidents(Intake):
         pending = self._t.signal.select().where(self._t.signal.incident == incident.id).count()
         stay = wait_s is None or bool(pending)
         values = self._columns(incident.evolve(updated_at=moment(now)))
-        values.pop("firing")
+        if incident.status not in (Status.RESOLVED, Status.CLEARED):
+            values.pop("firing")  # intake's own: what it wrote since must not be taken back
+        else:
+            values["firing"] = False
         values["updated_at"] = now
         values["open_key"] = incident.alert.fingerprint if incident.open else None
         if not stay:
