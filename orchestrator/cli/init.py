@@ -13,14 +13,6 @@ from orchestrator.cli.session import Session
 from orchestrator.errors import UsageError
 
 FOLDERS: Final = ("playbooks", "roles", "prompts", "inventory")
-ANSIBLE_CFG: Final = """\
-# For ansible-lint and for playbooks that you run by hand; the orchestrator gives each run its own settings.
-[defaults]
-roles_path = roles
-inventory = inventory
-host_key_checking = True
-interpreter_python = auto_silent
-"""
 
 
 @click.command(cls=Verb)
@@ -55,7 +47,7 @@ def write(folder: Path) -> list[str]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(shipped("orchestrator.example.toml"), folder / "orchestrator.toml")
-        (folder / "ansible.cfg").write_text(ANSIBLE_CFG, encoding="utf-8")
+        shutil.copyfile(shipped("ansible.cfg"), folder / "ansible.cfg")
         for name in FOLDERS:
             shutil.copytree(shipped(name), folder / name, ignore=shutil.ignore_patterns("__pycache__", ".ansible"))
     except OSError as error:
