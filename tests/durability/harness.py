@@ -11,6 +11,7 @@ import http.server
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -277,6 +278,7 @@ class World:
             if str(self.folder) in " ".join(process.info["cmdline"] or ()) and process.pid != os.getpid():
                 with contextlib.suppress(psutil.Error):
                     process.wait(PATIENCE_S)
+        shutil.rmtree(self.temp, ignore_errors=True)
 
 
 class Serve:
