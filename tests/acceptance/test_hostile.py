@@ -36,10 +36,12 @@ SETTINGS = {
     "ORCHESTRATOR_DECISION__API_KEY": "canary-key",
     "ORCHESTRATOR_DECISION__BREAKER_FAILURES": "100000",
     "ORCHESTRATOR_CONTEXT__FROM_HOSTS": "false",
+    "ORCHESTRATOR_CONTEXT__DEADLINE_S": "60",
     "ORCHESTRATOR_DATABASE__SYNCHRONOUS": "NORMAL",
     "ORCHESTRATOR_WORKER__THREADS": "8",
 }
-WITH_A_PERSON = {"escalated", "awaiting_approval", "cleared", "suppressed"}
+AT_REST = {"escalated", "awaiting_approval", "cleared", "suppressed", "verifying"}
+"""With a person, over, or run and looked at until the rule's own time is over: nothing more is started."""
 
 
 def attacks(canary):
@@ -99,7 +101,7 @@ def alerts(own, others):
         values = {f"v{place}": text for place, text in enumerate(bundle)}
         told = dict(zip(bundle, bundle, strict=True))
         # No matcher fires, and the model may choose: what it says is the attacker's.
-        yield {**firing("Odd", instance="web1:9100", groupname="shop", n=str(number), **values), "annotations": told}
+        yield {**firing("Odd", instance="web1:9100", process="burner", n=str(number), **values), "annotations": told}
     for number, bundle in enumerate(in_tens(own + others)):
         names = dict.fromkeys(bundle, "x")
         yield firing("ServiceDown", **{**names, "instance": "web1:9100", "service": "none", "n": str(number)})
@@ -117,9 +119,9 @@ def replies(own, others):
     yield refusal("<script>alert('canary')</script>")
     for text in own:
         yield running(text, [text], {text: text}, text)
-        yield running("restart_service", ["web1"], {"restart_service_name": text}, text)
-        yield running("restart_service", [text], {"restart_service_name": "shop", "restart_service_port": 0}, text)
-        yield running("restart_service", ["web1", "web2"], {"restart_service_name": "shop", "restart_service_port": 0}, text)
+        yield running("kill_runaway_process", ["web1"], {"kill_runaway_process_name": text}, text)
+        yield running("kill_runaway_process", [text], {"kill_runaway_process_name": "burner"}, text)
+        yield running("kill_runaway_process", ["web1", "web2"], {"kill_runaway_process_name": "burner"}, text)
     yield from others
 
 
@@ -134,9 +136,9 @@ def site():
         shop = Nginx(Supervisor(folder / "s"), "shop")
         stack.enter_context(shop.supervisor)
         log = folder / "shop.log"
-        log.write_text("\n".join(texts) + "\n" + "x" * 1_000_000 + "\n")
+        log.write_text("x" * 1_000_000 + "\n" + "\n".join(others + own) + "\n")
         hosts = {
-            "web1": shop.host(prometheus_instance="web1:9100", log_files={"shop": [str(log)]}),
+            "web1": shop.host(prometheus_instance="web1:9100", log_files={"shop": [str(log)]}, recoverable_processes=["burner"]),
             "web2": local_host(shop.supervisor, prometheus_instance="web2:9100", recoverable_services=["shop"]),
         }
         model = stack.enter_context(serving(*replies(own, others)))
@@ -153,7 +155,7 @@ def site():
         huge = "A" * 1_000_000
         answers.append(post(server, firing("ServiceDown", instance="web1:9100", service=huge), firing(huge, instance=huge)))
         answers.append(post(server, {**firing("Huge", instance="web1:9100"), "annotations": {"summary": huge + "<script>"}}))
-        incidents = until(lambda: all_at_rest(server), within_s=600, every_s=1.0, what="every incident is with a person")
+        incidents = until(lambda: all_at_rest(server), within_s=600, every_s=1.0, what="every incident is at rest")
         yield SimpleNamespace(server=server, canary=canary, texts=texts, answers=answers, incidents=incidents, model=model, shop=shop)
 
 
@@ -182,9 +184,9 @@ def pages(server, path):
 
 
 def all_at_rest(server):
-    """Return the incidents once each is with a person or over."""
+    """Return the incidents once nothing more is started for any."""
     found = pages(server, "/api/v1/incidents")
-    return found if all(item["status"] in WITH_A_PERSON for item in found) else None
+    return found if all(item["status"] in AT_REST for item in found) else None
 
 
 def test_every_delivery_is_taken_or_refused_and_none_breaks_us(site):
@@ -213,6 +215,15 @@ def test_no_play_leaves_the_alerts_own_host(site):
         proposal = site.server.incident(item["id"])["proposal"]
         assert set(proposal["hosts"]) <= {"web1"}
         assert proposal["parameters"].get("restart_service_name", "shop") == "shop"
+        assert proposal["entry"] == "restart_service", "the model alone has nothing run"
+
+
+def test_the_hostile_log_was_read_as_text(site):
+    """The service's log, full of attacks, is evidence of the one incident whose alert names the service."""
+    (identity,) = [item["id"] for item in site.incidents if item["entry"]]
+    evidence = site.server.incident(identity)["context"]["evidence"]
+    (log,) = [piece for piece in evidence if piece["source"] == "logs"]
+    assert "<script>alert('canary')</script>" in log["text"]
 
 
 def test_the_hostile_model_was_asked_and_overruled(site):
@@ -231,7 +242,12 @@ def test_pages_show_attacks_as_text(site):
     assert browser.get(link.group(0), timeout=60).status_code == 200
     marked = [item["id"] for item in site.incidents if "<script>" in item["alertname"] or "<img" in item["alertname"]]
     asked = [item["id"] for item in site.incidents if item["status"] == "awaiting_approval"]
-    shown = [f"/incidents/{one}" for one in chain(marked, asked[:3], [item["id"] for item in site.incidents[:10]])]
+    shown = [
+        f"/incidents/{one}"
+        for one in chain(
+            marked, asked[:3], [item["id"] for item in site.incidents if item["entry"]], [item["id"] for item in site.incidents[:10]]
+        )
+    ]
     for path in ["/", "/approvals", "/audit", "/catalogue", *shown]:
         answer = browser.get(site.server.url + path, timeout=60)
         assert answer.status_code == 200, path
