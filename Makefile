@@ -39,10 +39,10 @@ serve: setup ## Start the server with the shipped defaults
 	@$(BIN)/orchestrator serve $(SERVE_ARGS)
 
 test: setup ## Run every test that needs no root and no foreign server; the others are skipped by name
-	$(BIN)/python -m pytest -n $(JOBS) -p without_servers $(TEST_ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -p without_servers $(TEST_ARGS)
 
 check: packages lint types contracts playbooks ## What CI runs: Debian packages, lint, types, contracts, the whole suite, the demo
-	$(BIN)/python -m pytest -n $(JOBS) $(TEST_ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(TEST_ARGS)
 	$(BIN)/orchestrator demo --once
 
 packages: setup ## Install the Debian packages that the full suite uses (as root)
