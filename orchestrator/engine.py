@@ -193,7 +193,7 @@ class Engine:
         with self._lock:
             held = dict(self._held)
         for incident, owner in held.items():
-            if not self._store.incidents.renew(incident, owner, self._lease_s):
+            if not self._store.incidents.renew(incident, owner, self._lease_s) and self._held.get(incident) == owner:
                 log.warning("incident %s could not be kept", incident)
 
     def sweep(self) -> None:
