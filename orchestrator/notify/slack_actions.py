@@ -33,6 +33,11 @@ class SlackAction:
     """Where Slack takes an answer later; empty where it is not Slack's own."""
 
 
+def signature_of(secret: str, timestamp: str, body: bytes) -> str:
+    """Return Slack's signature v0 of a request."""
+    return "v0=" + hmac.new(secret.encode(), b"v0:" + timestamp.encode() + b":" + body, hashlib.sha256).hexdigest()
+
+
 def verify_signature(secret: str, timestamp: str, body: bytes, signature: str, now: datetime) -> None:
     """Check that a request comes from Slack and is fresh.
 
@@ -50,8 +55,7 @@ def verify_signature(secret: str, timestamp: str, body: bytes, signature: str, n
         raise NotAuthenticated("notify.slack_signing_secret: is not set. Mend: set it to use Slack's buttons.")
     if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 12):  # noqa: PLR2004 # seconds for 30,000 years
         raise NotAuthenticated("the request carries no Slack timestamp")
-    expected = "v0=" + hmac.new(secret.encode(), b"v0:" + timestamp.encode() + b":" + body, hashlib.sha256).hexdigest()
-    if not hmac.compare_digest(expected.encode(), signature.encode("utf-8", "replace")):
+    if not hmac.compare_digest(signature_of(secret, timestamp, body).encode(), signature.encode("utf-8", "replace")):
         raise NotAuthenticated("the signature is not Slack's")
     if abs(now.timestamp() - int(timestamp)) > WINDOW_S:
         raise NotAuthenticated("the request is more than five minutes old")

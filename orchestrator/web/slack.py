@@ -5,53 +5,18 @@ Source: Slack, "Verifying requests from Slack" (signature v0) and "Handling user
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import time
+from datetime import UTC, datetime
 
 from flask import Blueprint, Response, jsonify, request
-from pydantic import BaseModel, Field, ValidationError
 
-from orchestrator.errors import Forbidden, InvalidRequest, NotAuthenticated, NotFound, OrchestratorError
+from orchestrator.errors import Forbidden, NotFound, OrchestratorError
 from orchestrator.model import Actor, ApprovalState, Role
+from orchestrator.notify.slack_actions import SlackAction, parse_action, verify_signature
 from orchestrator.web.asking import facade
 from orchestrator.web.auth import allows
 from orchestrator.web.problems import status_of
 
 routes = Blueprint("slack", __name__)
-
-WINDOW_S = 300
-"""A request older or newer than this is a replay."""
-
-
-class _User(BaseModel):
-    id: str
-
-
-class _Action(BaseModel):
-    action_id: str
-    value: str
-
-
-class _Payload(BaseModel):
-    user: _User
-    actions: list[_Action] = Field(min_length=1)
-
-
-class _Value(BaseModel):
-    approval: str
-    digest: str
-
-
-def signature(secret: str, timestamp: str, body: bytes) -> str:
-    """Return Slack's signature v0 of a request.
-
-    Args:
-        secret: the signing secret.
-        timestamp: the header X-Slack-Request-Timestamp, seconds since the epoch.
-        body: the request's raw body.
-    """
-    return "v0=" + hmac.new(secret.encode(), b"v0:" + timestamp.encode() + b":" + body, hashlib.sha256).hexdigest()
 
 
 @routes.post("/slack/actions")
@@ -59,10 +24,9 @@ def actions() -> Response:
     """Take a button's click; what went wrong is told to who clicked."""
     body = request.get_data(cache=True)
     _check(body)
-    asked, value = _read()
-    verb, user = asked.actions[0].action_id, asked.user.id
+    pressed = parse_action(request.form)
     try:
-        said = _answer(verb, value, _actor(user))
+        said = _answer(pressed, _actor(pressed.user_id))
     except OrchestratorError as error:
         if status_of(error) >= 500:  # noqa: PLR2004 - Slack may send it again
             raise
@@ -80,22 +44,9 @@ def _check(body: bytes) -> None:
     secret = facade().settings.notify.slack_signing_secret.get_secret_value()
     if not secret:
         raise NotFound("Slack's buttons are off. Mend: set notify.slack_signing_secret.")
-    timestamp = request.headers.get("X-Slack-Request-Timestamp", "")
-    sent = request.headers.get("X-Slack-Signature", "").encode("utf-8", "replace")
-    if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 12):  # noqa: PLR2004 - seconds for 30,000 years
-        raise NotAuthenticated("The request carries no Slack timestamp.")
-    if not hmac.compare_digest(sent, signature(secret, timestamp, body).encode()):
-        raise NotAuthenticated("Slack's signature does not match.")
-    if abs(time.time() - int(timestamp)) > WINDOW_S:
-        raise NotAuthenticated("The request is older than five minutes.")
-
-
-def _read() -> tuple[_Payload, _Value]:
-    try:
-        asked = _Payload.model_validate_json(request.form.get("payload", ""))
-        return asked, _Value.model_validate_json(asked.actions[0].value)
-    except ValidationError:
-        raise InvalidRequest("This is not one of our buttons.") from None
+    headers = request.headers
+    stamp, sent = headers.get("X-Slack-Request-Timestamp", ""), headers.get("X-Slack-Signature", "")
+    verify_signature(secret, stamp, body, sent, datetime.now(UTC))
 
 
 def _actor(user: str) -> Actor:
@@ -106,20 +57,16 @@ def _actor(user: str) -> Actor:
     return Actor(known.name, known.role, known.groups, "slack")
 
 
-def _answer(verb: str, value: _Value, actor: Actor) -> str:
+def _answer(pressed: SlackAction, actor: Actor) -> str:
     if not allows(actor.role, Role.APPROVER):
         raise Forbidden(f"{actor.name} may not answer approvals.")
-    match verb:
-        case "approve":
-            answered = facade().approve(value.approval, actor, value.digest, "Approved in Slack.")
-            if answered.state is ApprovalState.PENDING:
-                return f"Noted: {answered.have} of {answered.need} have approved."
-            return f"Approved by {actor.name}."
-        case "reject":
-            facade().reject(value.approval, actor, value.digest, "Rejected in Slack, without further words.")
-            return f"Rejected by {actor.name}."
-        case _:
-            raise InvalidRequest("this button is not one of ours.")
+    if pressed.decision == "reject":
+        facade().reject(pressed.approval_id, actor, pressed.digest, "Rejected in Slack, without further words.")
+        return f"Rejected by {actor.name}."
+    answered = facade().approve(pressed.approval_id, actor, pressed.digest, "Approved in Slack.")
+    if answered.state is ApprovalState.PENDING:
+        return f"Noted: {answered.have} of {answered.need} have approved."
+    return f"Approved by {actor.name}."
 
 
 def _escaped(words: str) -> str:

@@ -10,9 +10,10 @@ import pytest
 from fake_orchestrator import FakeOrchestrator, make_approval
 
 from orchestrator import model as m
+from orchestrator.notify.slack_actions import WINDOW_S
+from orchestrator.notify.slack_actions import signature_of as signature
 from orchestrator.settings import Settings
 from orchestrator.web import create_app
-from orchestrator.web.slack import WINDOW_S, signature
 
 SECRET = "shh"
 
