@@ -82,6 +82,9 @@ FOLLOWS: Mapping[Status, frozenset[Status]] = {
 }
 """What may follow what; a status may always follow itself."""
 
+SUPPRESSING = frozenset({Reason.SILENCED, Reason.WINDOW, Reason.OBSERVE_MODE, Reason.WATCHDOG})
+"""Denials that end with their cause: the incident is judged anew then."""
+
 VERIFY_POLL_S = 2.0
 BLOCKED_POLL_S = 2.0
 REJUDGE_S = 30.0
@@ -634,15 +637,11 @@ def _denied(incident: Incident, verdict: Verdict, judged: Happening | None) -> S
     reason = verdict.reasons[0] if verdict.reasons else Reason.NOT_ALLOWED
     detail = next((guard.detail for guard in verdict.guards if guard.reason is reason and not guard.ok), str(reason))
     events = (judged,) if judged else ()
-    if reason in (Reason.SILENCED, Reason.WINDOW, Reason.OBSERVE_MODE, Reason.WATCHDOG):
-        return (
-            move(incident, Status.SUPPRESSED, reason, detail, events=events, free=True, wait_s=REJUDGE_S)
-            if (incident.status is Status.PROPOSED)
-            else _escalate(incident, reason, detail, free=True)
-        )
+    if reason in SUPPRESSING and incident.status is Status.PROPOSED:
+        return move(incident, Status.SUPPRESSED, reason, detail, events=events, free=True, wait_s=REJUDGE_S)
     if reason is Reason.NOT_FIRING:
         return move(incident, Status.CLEARED, reason, detail, events=events, free=True)
-    return replace(_escalate(incident, reason, detail, free=True), events=(*events, *_escalate(incident, reason, detail).events))
+    return move(incident, Status.ESCALATED, reason, detail, events=events, free=True, wait_s=FOREVER)
 
 
 def _void(step: Step, before: Incident | None = None) -> Step:
