@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
@@ -112,12 +112,21 @@ def parse_pins(pins: tuple[str, ...], proposed: Mapping[str, Any]) -> dict[str, 
     Raises:
         UsageError: an option has no `=` or no name.
     """
+    return parse_pairs("--pin", "restart_service_port=443", pins, lambda name: isinstance(proposed.get(name), str))
+
+
+def parse_pairs(option: str, example: str, pairs: tuple[str, ...], is_text: Callable[[str], bool]) -> dict[str, Any]:
+    """Return `name=value` options as parameters; a value is text where `is_text` says so of its name, else JSON.
+
+    Raises:
+        UsageError: an option has no `=` or no name.
+    """
     parsed: dict[str, Any] = {}
-    for pin in pins:
-        name, separator, text = pin.partition("=")
+    for pair in pairs:
+        name, separator, text = pair.partition("=")
         if not separator or not name:
-            raise UsageError(f"--pin {pin!r}: is not name=value. Mend: write --pin restart_service_port=443.")
-        parsed[name] = text if isinstance(proposed.get(name), str) else value_of(text)
+            raise UsageError(f"{option} {pair!r}: is not name=value. Mend: write {option} {example}.")
+        parsed[name] = text if is_text(name) else value_of(text)
     return parsed
 
 

@@ -7,13 +7,12 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.approval import split, value_of
+from orchestrator.cli.approval import parse_pairs, split
 from orchestrator.cli.client import segment
 from orchestrator.cli.command import Noun, pass_session
 from orchestrator.cli.incident import diffs
 from orchestrator.cli.render import Facts, Table, moment
 from orchestrator.cli.session import Session
-from orchestrator.errors import UsageError
 
 Json = Mapping[str, Any]
 
@@ -137,10 +136,4 @@ def parameters(values: tuple[str, ...], types: Mapping[str, str]) -> dict[str, A
     Raises:
         UsageError: an option has no `=` or no name.
     """
-    parsed: dict[str, Any] = {}
-    for value in values:
-        name, separator, text = value.partition("=")
-        if not separator or not name:
-            raise UsageError(f"--set {value!r}: is not name=value. Mend: write --set restart_service_name=nginx.")
-        parsed[name] = text if types.get(name) == "str" else value_of(text)
-    return parsed
+    return parse_pairs("--set", "restart_service_name=nginx", values, lambda name: types.get(name) == "str")
