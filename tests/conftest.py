@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from postgresql import PostgresServer
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED_INPUTS = REPOSITORY.parent / "shared" / "inputs"
@@ -48,3 +53,17 @@ def shared_inputs() -> Path:
     if not SHARED_INPUTS.is_dir():
         pytest.skip(f"needs the sample inputs in {SHARED_INPUTS}")
     return SHARED_INPUTS
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """Yield a PostgreSQL for the whole session; skip by name where it is not installed."""
+    from postgresql import PostgresServer, find_postgres
+
+    if find_postgres() is None:
+        pytest.skip("needs postgresql (Debian package); `make check` installs it")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with PostgresServer(port) as server:
+        yield server

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import socket
 
 import pytest
-from postgresql import PostgresServer, find_postgres
 
 from orchestrator.engine import Engine
 from orchestrator.store import Store
@@ -14,24 +12,12 @@ from orchestrator.store import Store
 NUMBER = itertools.count()
 
 
-@pytest.fixture(scope="session")
-def engine_postgres():
-    """A PostgreSQL for the whole session; skipped by name where it is not installed."""
-    if find_postgres() is None:
-        pytest.skip("needs postgresql (Debian package); `make check` installs it")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with PostgresServer(port) as server:
-        yield server
-
-
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.foreign)])
 def url(request, tmp_path):
     """The address of an empty database of each kind."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/engine.db"
-    return request.getfixturevalue("engine_postgres").database(f"engine{next(NUMBER)}")
+    return request.getfixturevalue("postgres").database(f"engine{next(NUMBER)}")
 
 
 @pytest.fixture

@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import socket
 
 import pytest
-from postgresql import PostgresServer, find_postgres
 
 from orchestrator.store import Store
 
 NUMBER = itertools.count()
-
-
-@pytest.fixture(scope="session")
-def postgres():
-    """A PostgreSQL for the whole session; skipped by name where it is not installed."""
-    if find_postgres() is None:
-        pytest.skip("needs postgresql (Debian package); `make check` installs it")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with PostgresServer(port) as server:
-        yield server
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.foreign)])
