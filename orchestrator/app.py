@@ -94,7 +94,7 @@ class Orchestrator(Acting):
         self._inventory = make_inventory(settings)
         self.prometheus, self.alertmanager = make_monitoring(settings)
         monitoring = make_sources(settings, self.prometheus)
-        self.executor = make_executor(settings, self.data, monitoring.redact)
+        self.executor = make_executor(settings, self.data, monitoring.redact, self._inventory)
         self.engine = Engine(
             self.store,
             self._advance,

@@ -21,7 +21,7 @@ from orchestrator.context.prometheus import Prometheus
 from orchestrator.context.redact import Redactor
 from orchestrator.data_folder import DataFolder
 from orchestrator.decide import Model
-from orchestrator.errors import SettingsError
+from orchestrator.errors import InventoryError, SettingsError
 from orchestrator.execute import Executor
 from orchestrator.inventory import InventoryCache
 from orchestrator.model import Alert, IncidentSummary, Run
@@ -82,8 +82,16 @@ def make_sources(settings: Settings, prometheus: Prometheus | None) -> Gathering
     return Gathering(sources, Redactor([*_secrets(settings), os.environ.get("MISTRAL_API_KEY", "")]))
 
 
-def make_executor(settings: Settings, data: DataFolder, redact: Callable[[str], str]) -> Executor:
+def make_executor(settings: Settings, data: DataFolder, redact: Callable[[str], str], inventory: InventoryCache) -> Executor:
     """Return the door to the hosts."""
+
+    def is_local(name: str) -> bool:
+        try:
+            host = inventory.get().hosts.get(name)
+        except InventoryError:
+            return False  # the play itself will say so
+        return host is not None and host.variables.get("ansible_connection") == "local"
+
     config = Path(settings.catalogue.path).absolute().parent / "ansible.cfg"
     return Executor(
         data_dir=data.path,
@@ -93,6 +101,7 @@ def make_executor(settings: Settings, data: DataFolder, redact: Callable[[str], 
         redact=redact,
         vault_password_file=settings.inventory.vault_password_file,
         ssh_key_file=settings.inventory.ssh_key_file,
+        is_local=is_local,
         ansible_config=config if config.is_file() else None,
     )
 

@@ -49,6 +49,7 @@ class Executor:
         redact: takes secrets out of a text; everything that leaves this class goes through it.
         vault_password_file: file with the vault's password, or empty.
         ssh_key_file: private key for the hosts, or empty.
+        is_local: tells whether a host is this machine itself; its plays keep all temporary files in the run's folder.
         ansible_config: the owner's `ansible.cfg`; with None Ansible's defaults hold, whatever lies in `/etc` or at home.
         clock: returns the time, aware and UTC.
     """
@@ -63,12 +64,13 @@ class Executor:
         redact: Callable[[str], str],
         vault_password_file: str = "",
         ssh_key_file: str = "",
+        is_local: Callable[[str], bool] = lambda _: False,
         ansible_config: Path | None = None,
         clock: Callable[[], datetime] = _now,
     ) -> None:
         data_dir = data_dir.absolute()
         self._runs, self._snapshots = data_dir / "runs", data_dir / "snapshots"
-        self._surroundings = run_folder.Surroundings(inventory_paths, vault_password_file, ssh_key_file)
+        self._surroundings = run_folder.Surroundings(inventory_paths, vault_password_file, ssh_key_file, is_local)
         self._roles, self._config = roles, ansible_config
         self._node, self._redact, self._clock = node, redact, clock
 
@@ -246,8 +248,9 @@ class Executor:
         )
 
     def _remove(self, folder: Path) -> None:
+        """Remove a run's folder; what cannot be removed now (somebody still writes in it) the next sweep finds again."""
         for path in (run_folder.control_path(folder), folder):
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 shutil.rmtree(path)
 
 

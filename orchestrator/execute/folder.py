@@ -10,7 +10,7 @@ import re
 import stat
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ class Surroundings:
     inventory: tuple[Path, ...]
     vault_password_file: str = ""
     ssh_key_file: str = ""
+    is_local: Callable[[str], bool] = lambda _: False
+    """Whether a host of the inventory is this machine itself (`ansible_connection: local`)."""
 
 
 def name_of(run_id: str) -> str:
@@ -180,12 +182,15 @@ def _private(path: Path, text: str) -> None:
 def environment(folder: Path, request: RunRequest, surroundings: Surroundings) -> Mapping[str, str]:
     """Return the whole environment of a run: nothing of ours but PATH and HOME goes in, ansible-runner writes it to disk."""
     base = Path(request.snapshot)
+    temp = str(processes.local_temp(folder))
     found = {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "HOME": os.environ.get("HOME") or str(Path.home()),
         "LANG": "C.UTF-8",
         processes.MARKER: request.id,
-        processes.LOCAL_TEMP: str(processes.local_temp(folder)),
+        # modules unpack themselves there: what a killed play leaves behind goes with its folder
+        "TMPDIR": temp,
+        processes.LOCAL_TEMP: temp,
         "ANSIBLE_CONFIG": str(base / snapshot.CONFIG),
         "ANSIBLE_ROLES_PATH": str(base / "roles"),
         # only collections inside the entry's folder: what lies elsewhere is not covered by the digest
@@ -196,6 +201,8 @@ def environment(folder: Path, request: RunRequest, surroundings: Surroundings) -
         "ANSIBLE_PIPELINING": "1",
         "ANSIBLE_SSH_CONTROL_PATH_DIR": str(control_path(folder)),
     }
+    if all(surroundings.is_local(host) for host in request.hosts):
+        found["ANSIBLE_REMOTE_TMP"] = temp
     if surroundings.vault_password_file:
         found["ANSIBLE_VAULT_PASSWORD_FILE"] = str(Path(surroundings.vault_password_file).absolute())
     if surroundings.ssh_key_file:

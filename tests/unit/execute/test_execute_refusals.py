@@ -155,10 +155,19 @@ def test_the_environment_is_ours_alone(shelf, monkeypatch):
     monkeypatch.setenv("MISTRAL_API_KEY", "secret")
     monkeypatch.setenv("ANSIBLE_CALLBACK_PLUGINS", "/evil")
     found = folder.environment(shelf.root / "x", shelf.request(), Surroundings((shelf.root,), "/vault", "/key"))
-    assert {name for name in found if not name.startswith("ANSIBLE_")} == {"PATH", "HOME", "LANG", "ORCHESTRATOR_RUN"}
+    assert {name for name in found if not name.startswith("ANSIBLE_")} == {"PATH", "HOME", "LANG", "TMPDIR", "ORCHESTRATOR_RUN"}
     assert "ANSIBLE_CALLBACK_PLUGINS" not in found
     assert found["ANSIBLE_CONFIG"].startswith(str(shelf.root / "data" / "snapshots"))
     assert (found["ANSIBLE_VAULT_PASSWORD_FILE"], found["ANSIBLE_PRIVATE_KEY_FILE"]) == ("/vault", "/key")
+
+
+def test_temporary_files_stay_in_the_runs_folder(shelf):
+    """What a killed play leaves behind goes with its folder; on other machines Ansible's own place holds."""
+    for local in (True, False):
+        found = folder.environment(shelf.root / "x", shelf.request(), Surroundings((shelf.root,), is_local=lambda _, local=local: local))
+        inside = str(shelf.root / "x" / "tmp")
+        assert (found["TMPDIR"], found["ANSIBLE_LOCAL_TEMP"]) == (inside, inside)
+        assert found.get("ANSIBLE_REMOTE_TMP") == (inside if local else None)
 
 
 def test_a_control_path_that_somebody_else_may_enter_is_refused(shelf, monkeypatch):
