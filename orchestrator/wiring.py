@@ -15,8 +15,9 @@ from orchestrator import approval as approvals
 from orchestrator import policy, verify
 from orchestrator.catalogue import check_names, check_parameters
 from orchestrator.context import Source, gather
+from orchestrator.context.infra import Diagnosis
 from orchestrator.context.promql import fill
-from orchestrator.decide import Model, decide
+from orchestrator.decide import Model, decide, derive, matching
 from orchestrator.errors import ExecutionError, InventoryError, SourceUnavailable, Stopping, UsageError
 from orchestrator.inventory import Inventory, host_for
 from orchestrator.lifecycle import Rooms, Signal, Step, advance, manual
@@ -27,6 +28,7 @@ from orchestrator.model import (
     Catalogue,
     Context,
     Entry,
+    EntryKind,
     Grant,
     Health,
     Host,
@@ -214,12 +216,13 @@ class Wiring:
         """Gather what is known about the alert."""
 
         def run_play(entry: str, parameters: Mapping[str, Any], names: tuple[str, ...]) -> Run:
-            return self._context_play(incident, entry, parameters, names)
+            return self._read(incident, RunKind.CONTEXT, entry, parameters, names)
 
+        sources = self.sources(run_play, self._past_of)
         return gather(
             incident.alert,
             hosts,
-            self.sources(run_play, self._past_of),
+            [*sources, *self._diagnoses(incident, hosts, {getattr(source, "entry", "") for source in sources})],
             rule=self.prometheus.rule_for if self.prometheus else None,
             deadline_s=self.settings.context.deadline_s,
             max_bytes=self.settings.context.max_bytes,
@@ -230,15 +233,32 @@ class Wiring:
         found, _ = self.store.incidents.find(alertname=alert.name, limit=20)
         return [item for item in found if item.target == alert.target][:10]
 
-    def _context_play(self, incident: Incident, entry_id: str, parameters: Mapping[str, Any], names: tuple[str, ...]) -> Run:
+    def _diagnoses(self, incident: Incident, hosts: tuple[Host, ...], known: set[str]) -> list[Diagnosis]:
+        """Return the diagnostics that the fitting entries name, without the ones that are sources already."""
+        if not self.settings.context.from_hosts:
+            return []
+        catalogue = self.catalogue()
+        wanted = {name: None for entry in matching(incident.alert, Context(), catalogue) for name in entry.diagnostics if name not in known}
+
+        def run_play(entry: str, parameters: Mapping[str, Any], names: tuple[str, ...]) -> Run:
+            return self._read(incident, RunKind.DIAGNOSE, entry, parameters, names)
+
+        found = [catalogue.entries[name] for name in wanted if name in catalogue.entries]
+        values = [(entry, derive(entry, incident.alert, hosts)) for entry in found if entry.kind is EntryKind.DIAGNOSTIC]
+        return [
+            Diagnosis(run_play, entry.id, given.parameters, " ".join(problem.detail for problem in given.problems))
+            for entry, given in values
+        ]
+
+    def _read(self, incident: Incident, kind: RunKind, entry_id: str, parameters: Mapping[str, Any], names: tuple[str, ...]) -> Run:
         entry = self.catalogue().entries.get(entry_id)
         if entry is None:
             raise SourceUnavailable(f"the catalogue has no entry {entry_id}")
         try:
             snapshot = self.playing.plays.snapshot(entry)
             request = RunRequest(
-                id=f"{incident.id}:{incident.attempt}:{RunKind.CONTEXT}:{entry_id}-{self.store.db.now_ms() % 10**9}",
-                kind=RunKind.CONTEXT,
+                id=f"{incident.id}:{incident.attempt}:{kind}:{entry_id}-{self.store.db.now_ms() % 10**9}",
+                kind=kind,
                 entry=entry_id,
                 playbook="playbook.yml",
                 hosts=names,

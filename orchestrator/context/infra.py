@@ -77,6 +77,40 @@ class HostLogs:
         return _per_host(self.run_play(self.entry, parameters, names), names, self.name, f"Logs of {service}")
 
 
+@dataclass(frozen=True)
+class Diagnosis:
+    """What a diagnostic entry says that an entry which fits the alert asks for.
+
+    Args:
+        run_play: runs a read-only entry of the catalogue.
+        entry: the diagnostic's id.
+        parameters: its parameters by name.
+        problem: why it cannot be run for this alert, empty where it can.
+        name: prefix of ids.
+    """
+
+    run_play: RunPlay
+    entry: str
+    parameters: Mapping[str, Any]
+    problem: str = ""
+    name: str = "diagnosis"
+
+    def collect(self, alert: Alert, hosts: tuple[Host, ...], rule: Rule | None) -> list[Evidence]:  # noqa: ARG002 - one door for all sources
+        """Return one piece per host.
+
+        Raises:
+            SourceUnavailable: where there is no host, a parameter has no value, or no host gave anything.
+        """
+        if self.problem:
+            raise SourceUnavailable(f"{self.entry} was not run: {self.problem}")
+        if not hosts:
+            raise SourceUnavailable(f"{self.entry} was not run: no inventory host belongs to the alert.")
+        names = tuple(host.name for host in hosts)
+        return _per_host(
+            self.run_play(self.entry, self.parameters, names), names, self.name, f"{self.entry.replace('_', ' ').capitalize()}"
+        )
+
+
 def render(value: Any) -> str:
     """Return any JSON value as indented, readable text: a line per value, lists with dashes, small tables on one line."""
     return "\n".join(_lines(value, 0))

@@ -21,6 +21,7 @@ from dataclasses import replace
 
 from orchestrator.decide import matchers
 from orchestrator.decide.choice import Model, ModelChoice, choosable, faults
+from orchestrator.decide.matchers import matching
 from orchestrator.decide.plain import one_line
 from orchestrator.decide.shortlist import ranked, shortlist
 from orchestrator.decide.values import derive
@@ -40,7 +41,7 @@ from orchestrator.model import (
     Reason,
 )
 
-__all__ = ["Model", "ModelChoice", "decide"]
+__all__ = ["Model", "ModelChoice", "decide", "derive", "matching"]
 
 _SUGGESTIONS = 3
 
@@ -103,7 +104,7 @@ def _with_model(
 ) -> Proposal:
     """Ask the model too; an answer that breaks a rule counts as none."""
     open_entries = [entry for entry in _fresh(catalogue, tried) if choosable(entry, alert, hosts)]
-    entries = shortlist(alert, context, open_entries, matchers.matching(alert, context, catalogue), max(1, size))
+    entries = shortlist(alert, context, open_entries, matching(alert, context, catalogue), max(1, size))
     try:
         said = model.choose(alert, context, entries, hosts, tried)
     except ModelUnavailable as exc:

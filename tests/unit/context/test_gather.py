@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.context import cut, gather
 from orchestrator.context.history import History
-from orchestrator.context.infra import HostLogs, HostState, render
+from orchestrator.context.infra import Diagnosis, HostLogs, HostState, render
 from orchestrator.context.metrics import ActiveAlerts, Metrics
 from orchestrator.context.prometheus import Sample, Series
 from orchestrator.context.redact import Redactor
@@ -241,6 +241,14 @@ def test_host_logs_ask_for_an_allowed_service_only():
     unit = Alert("0" * 16, AlertStatus.FIRING, {"name": "nginx.service"})
     HostLogs(run_play, lines=2000).collect(unit, HOSTS, None)
     assert asked[1][1] == {"service_logs_service": "nginx", "service_logs_lines": 500}
+
+
+def test_a_diagnosis_says_why_it_was_not_run():
+    """A diagnostic without a value for its parameter, or without a host, is named as missing and not run."""
+    with pytest.raises(SourceUnavailable, match="slow_queries was not run: no label database"):
+        Diagnosis(lambda *_: played({}), "slow_queries", {}, "no label database").collect(ALERT, HOSTS, None)
+    with pytest.raises(SourceUnavailable, match="no inventory host"):
+        Diagnosis(lambda *_: played({}), "slow_queries", {}).collect(ALERT, (), None)
 
 
 def test_an_unreachable_host_is_named():
