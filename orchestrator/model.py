@@ -609,7 +609,7 @@ class ApprovalState(StrEnum):
     REJECTED = "rejected"
     EXPIRED = "expired"
     VOID = "void"
-    """The alert resolved, or the incident ended, before an answer."""
+    """The alert resolved, the incident ended, or a person chose something else, before an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -624,6 +624,19 @@ class Answer:
     """The hosts after narrowing; empty: as proposed."""
     pins: Mapping[str, Any] = field(default_factory=dict)
     at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """What a digest covers, piece by piece, so that a change can be named; hashes only, no content."""
+
+    files: Mapping[str, str] = field(default_factory=dict)
+    """File of the entry's snapshot (`roles/<role>/tasks/main.yml`) → hash."""
+    variables: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Host → its resolved variable → keyed hash."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """The alert's labels."""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -646,6 +659,26 @@ class Approval:
     check: Run | None = None
     """The check run with its diff, where the entry has one."""
     answers: tuple[Answer, ...] = ()
+    covered: Covered = field(default_factory=Covered)
+    """What the digest covers, piece by piece."""
+    closed_by: str = ""
+    """Who made it void, where a person did."""
+    closed_at: datetime | None = None
+    closed_why: str = ""
+    """Why it is void, in words."""
+    chosen: str = ""
+    """The entry that a person chose instead."""
+    snoozed_until: datetime | None = None
+    """Hidden from what needs somebody now until then; it expires all the same."""
+    snoozed_by: str = ""
+    escalated_to: str = ""
+    """The person or group it was handed to."""
+    escalated_by: str = ""
+    escalated_why: str = ""
+
+    def snoozed(self, now: datetime) -> bool:
+        """Whether it is hidden from what needs somebody now."""
+        return self.state is ApprovalState.PENDING and self.snoozed_until is not None and now < self.snoozed_until
 
     @property
     def have(self) -> int:
@@ -676,6 +709,67 @@ class Grant:
     """The people who approved, or `policy`."""
     undo_shown: bool = False
     """Whether the approval showed an automatic undo."""
+    standing: str = ""
+    """The standing grant that it was minted from; empty: it comes from people or from the policy itself."""
+
+    @property
+    def by_person(self) -> bool:
+        """Whether people approved exactly this run."""
+        return not self.standing and self.by != ("policy",)
+
+
+class StandingState(StrEnum):
+    """Where a standing grant stands."""
+
+    WAITING = "waiting"
+    """A second person has to confirm it."""
+    ACTIVE = "active"
+    """It mints grants."""
+    USED_UP = "used_up"
+    """It has minted as many grants as it may."""
+    EXPIRED = "expired"
+    """Its time is over."""
+    REVOKED = "revoked"
+    """A person took it back."""
+    VOID = "void"
+    """The entry is not what it was when the grant was given."""
+
+
+@dataclass(frozen=True, slots=True)
+class StandingGrant:
+    """A policy that people made: this entry on these hosts, until a time, at most so many runs."""
+
+    id: str
+    entry: str
+    digest: str
+    """Of the entry's snapshot when it was given; another one makes the grant void."""
+    hosts: tuple[str, ...]
+    """Resolved when it was given; hosts that join the group later are not covered."""
+    until: datetime
+    max_runs: int
+    created_at: datetime
+    used: int = 0
+    """How many single-use grants it has minted."""
+    need: int = 1
+    """How many different people have to give it: two for an entry of high risk."""
+    by: tuple[str, ...] = ()
+    """Who gave it."""
+    state: StandingState = StandingState.ACTIVE
+    group: str = ""
+    """The inventory group it was given for, if it was."""
+    alertnames: tuple[str, ...] = ()
+    """Only for these alerts; empty: any."""
+    reason: str = ""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Host → keyed hash of its resolved variables then; a host that changed is not covered any more."""
+    ended_by: str = ""
+    ended_at: datetime | None = None
+    ended_why: str = ""
+
+    @property
+    def left(self) -> int:
+        """How many runs it may still mint."""
+        return max(0, self.max_runs - self.used)
 
 
 # ---------------------------------------------------------------- runs and verification
