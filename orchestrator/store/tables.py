@@ -41,6 +41,9 @@ class Tables:
     token: Any
     flag: Any
     admission: Any
+    session: Any
+    errand: Any
+    posted: Any
 
     def all(self) -> list[Any]:
         """Return every model class."""
@@ -180,6 +183,7 @@ def make_tables(db: Database) -> Tables:
         data = TextField()
         expires_at = BigIntegerField()
         created_at = BigIntegerField()
+        reminded = IntegerField(default=0)
 
         class Meta:
             table_name = "approval"
@@ -234,6 +238,8 @@ def make_tables(db: Database) -> Tables:
         role = TextField()
         groups = TextField(default="[]")
         created_at = BigIntegerField()
+        subject = TextField(default="")
+        disabled = BooleanField(default=False)
 
         class Meta:
             table_name = "account"
@@ -267,8 +273,62 @@ def make_tables(db: Database) -> Tables:
             table_name = "admission"
             primary_key = CompositeKey("entry", "digest")
 
+    class Session(Base):
+        id = TextField(primary_key=True)
+        user = TextField(index=True)
+        way = TextField()
+        created_at = BigIntegerField()
+        seen_at = BigIntegerField()
+
+        class Meta:
+            table_name = "session"
+
+    class Errand(Base):
+        id = TextField(primary_key=True)
+        kind = TextField()
+        data = TextField()
+        state = TextField(default="pending", index=True)
+        attempts = IntegerField(default=0)
+        due = BigIntegerField()
+        error = TextField(default="")
+        created_at = BigIntegerField()
+
+        class Meta:
+            table_name = "errand"
+
+    class Posted(Base):
+        id = AutoField()
+        channel = TextField()
+        approval = TextField(index=True)
+        place = TextField()
+        shown = TextField()
+        state = TextField(default="open", index=True)
+        attempts = IntegerField(default=0)
+        due = BigIntegerField()
+
+        class Meta:
+            table_name = "posted"
+
     return Tables(
-        Incident, Signal, Delivery, Rejected, Slot, Run, RunHost, RunEvent, Approval, Audit, Seal, Outbox, User, Token, Flag, Admission
+        Incident,
+        Signal,
+        Delivery,
+        Rejected,
+        Slot,
+        Run,
+        RunHost,
+        RunEvent,
+        Approval,
+        Audit,
+        Seal,
+        Outbox,
+        User,
+        Token,
+        Flag,
+        Admission,
+        Session,
+        Errand,
+        Posted,
     )
 
 
