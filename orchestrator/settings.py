@@ -36,6 +36,34 @@ class Server(Section):
     max_body_bytes: int = Field(8 * 1024 * 1024, ge=1024, description="Largest request body taken.")
     threads: int = Field(8, ge=1, le=256, description="Threads that answer requests.")
     cookie_secure: bool = Field(False, description="Send the session cookie over HTTPS only; set it behind TLS.")
+    proxies: int = Field(0, ge=0, le=10, description="Reverse proxies in front of us whose X-Forwarded-For is believed.")
+
+
+class LoginSettings(Section):
+    """How people sign in."""
+
+    passwords: bool = Field(True, description="Whether users with a password of ours may sign in; false leaves `oidc` and the first link.")
+    session_s: float = Field(43200.0, gt=60, description="How long a session lives at most.")
+    idle_s: float = Field(14400.0, gt=60, description="How long a session lives without being used.")
+    first_link_s: float = Field(86400.0, gt=60, description="How long the first start's admin link works; a later start makes a new one.")
+
+
+class OidcSettings(Section):
+    """Sign-in at an OpenID Connect provider."""
+
+    issuer: str = Field("", description="The provider's issuer, `https://…`; empty: not used.")
+    client_id: str = Field("", description="Our client id there.")
+    client_secret: SecretStr = Field(SecretStr(""), description="Our client secret there; empty for a public client.")
+    label: str = Field("single sign-on", description="What the button on the login page calls it.")
+    scopes: tuple[str, ...] = Field(("openid", "profile", "email"), description="Scopes asked for; `openid` is always among them.")
+    name_claim: str = Field("preferred_username", description="Claim that names the user here.")
+    groups_claim: str = Field("groups", description="Claim that lists the user's groups there.")
+    roles: dict[str, Literal["viewer", "approver", "admin"]] = Field(
+        {}, description="Group there → role here; the highest counts, and who has none is not let in."
+    )
+    groups: dict[str, str] = Field({}, description="Group there → approver group here; empty: groups keep their names.")
+    default_role: Literal["", "viewer", "approver"] = Field("", description="Role of a user whose groups give none; empty: not let in.")
+    timeout_s: float = Field(5.0, gt=0, description="Time for one answer of the provider.")
 
 
 class Database(Section):
@@ -142,6 +170,11 @@ class AlertmanagerSettings(Section):
     url: str = Field("", description="Address; empty: not used.")
     token: SecretStr = Field(SecretStr(""), description="Bearer token.")
     timeout_s: float = Field(5.0, gt=0, description="Time for one call.")
+    hold_pages: bool = Field(
+        False, description="Hold other receivers back by short silences while a repair advances; see docs/how-to/hold-back-pages.md."
+    )
+    hold_s: float = Field(120.0, ge=5, le=120, description="How long one such silence lasts; it is renewed while work advances.")
+    hold_longest_s: float = Field(900.0, gt=0, description="How long pages of one incident are held back in all.")
 
 
 class LogsSettings(Section):
@@ -168,6 +201,9 @@ class NotifySettings(Section):
     slack_webhook_url: SecretStr = Field(SecretStr(""), description="Slack incoming webhook.")
     slack_signing_secret: SecretStr = Field(SecretStr(""), description="Slack's signing secret, for buttons.")
     slack_users: dict[str, str] = Field({}, description="Slack user id → user name here.")
+    slack_bot_token: SecretStr = Field(SecretStr(""), description="Slack bot token (`chat:write`), for messages that change when decided.")
+    slack_channel: str = Field("", description="Id of the channel that the bot posts in.")
+    slack_api_url: str = Field("https://slack.com/api", description="Address of Slack's Web API.")
     smtp_host: str = Field("", description="Mail server; empty: no mail.")
     smtp_port: int = Field(587, ge=1, le=65535, description="Its port.")
     smtp_starttls: bool = Field(True, description="Whether STARTTLS is required.")
@@ -178,10 +214,24 @@ class NotifySettings(Section):
     mail_to: tuple[str, ...] = Field((), description="Receivers.")
     apprise_urls: tuple[SecretStr, ...] = Field((), description="Apprise addresses for other services.")
     events: tuple[str, ...] = Field(
-        ("approval.asked", "incident.escalated", "incident.resolved", "engine.degraded", "engine.paused", "engine.resumed"),
+        (
+            "approval.asked",
+            "approval.reminder",
+            "incident.escalated",
+            "incident.resolved",
+            "engine.degraded",
+            "engine.paused",
+            "engine.resumed",
+        ),
         description="Kinds of event that are sent.",
     )
     min_severity: str = Field("", description="Least `severity` label sent: info, warning, critical; empty: all.")
+    reminders: tuple[float, ...] = Field(
+        (0.5, 0.8), description="Shares of an approval's time after which who was asked is reminded, each once, in rising order."
+    )
+    escalate_to: tuple[str, ...] = Field(
+        (), description="Channels (`slack`, `mail`, `apprise-1`, …) that hear of an approval only from the first, second, … reminder on."
+    )
     storm_per_minute: int = Field(20, ge=1, description="Messages per minute above which one summary is sent instead.")
 
 
@@ -197,6 +247,8 @@ class Settings(Section):
 
     data_dir: str = Field("var", description="Folder of database, tokens, run artifacts and locks.")
     server: Server = Server()
+    login: LoginSettings = LoginSettings()
+    oidc: OidcSettings = OidcSettings()
     database: Database = Database()
     worker: Worker = Worker()
     catalogue: CatalogueSettings = CatalogueSettings()
