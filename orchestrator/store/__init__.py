@@ -13,8 +13,26 @@ from orchestrator.store.intake import Linking
 from orchestrator.store.outbox import Letter, Outbox
 from orchestrator.store.people import People
 from orchestrator.store.runs import Past, Runs
+from orchestrator.store.sessions import Sessions
+from orchestrator.store.standing import Standing
+from orchestrator.store.track import TrackRecord
 
-__all__ = ["Chain", "Claim", "Database", "Incidents", "Letter", "Linking", "Outbox", "Past", "People", "Runs", "Store", "new_id"]
+__all__ = [
+    "Chain",
+    "Claim",
+    "Database",
+    "Incidents",
+    "Letter",
+    "Linking",
+    "Outbox",
+    "Past",
+    "People",
+    "Runs",
+    "Standing",
+    "Store",
+    "TrackRecord",
+    "new_id",
+]
 
 DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
 
@@ -42,4 +60,7 @@ class Store:
         self.runs = Runs(self.db)
         self.outbox = Outbox(self.db, route)
         self.people = People(self.db)
+        self.sessions = Sessions(self.db)
+        self.standing = Standing(self.db)
+        self.track = TrackRecord(self.db)
         self.incidents = Incidents(self.db, self.chain, self.runs, self.outbox, new_id)

@@ -17,8 +17,8 @@ from peewee import (
     TextField,
 )
 
-SCHEMA_VERSION = 1
-"""What this version of the program writes; a database with a higher one is refused."""
+SCHEMA_VERSION = 2
+"""What this version of the program writes; a database with a higher one is refused. What is added needs a step in `migrations.py`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,7 @@ class Tables:
     session: Any
     errand: Any
     posted: Any
+    standing_grant: Any
 
     def all(self) -> list[Any]:
         """Return every model class."""
@@ -273,6 +274,20 @@ def make_tables(db: Database) -> Tables:
             table_name = "admission"
             primary_key = CompositeKey("entry", "digest")
 
+    class Standing(Base):
+        id = TextField(primary_key=True)
+        entry = TextField()
+        state = TextField()
+        used = IntegerField(default=0)
+        max_runs = IntegerField()
+        until = BigIntegerField()
+        data = TextField()
+        created_at = BigIntegerField()
+
+        class Meta:
+            table_name = "standing_grant"
+            indexes = ((("entry", "state"), False),)
+
     class Session(Base):
         id = TextField(primary_key=True)
         user = TextField(index=True)
@@ -329,6 +344,7 @@ def make_tables(db: Database) -> Tables:
         Session,
         Errand,
         Posted,
+        Standing,
     )
 
 
