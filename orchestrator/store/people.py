@@ -62,30 +62,89 @@ class People:
         with self._db.reading():
             row = self._t.user.get_or_none(self._t.user.name == name)
         try:
-            self._hasher.verify(row.password if row else self._nobody, password)
+            self._hasher.verify(row.password if row and row.password else self._nobody, password)
         except (VerificationError, InvalidHashError):
             return None
-        return self._user(row) if row else None
+        return self._user(row) if row and row.password and not row.disabled else None
 
     def user(self, name: str) -> Actor | None:
-        """Return a user by name, or None."""
+        """Return a user by name, None where there is none or the account is off."""
         with self._db.reading():
             row = self._t.user.get_or_none(self._t.user.name == name)
-        return self._user(row) if row else None
+        return self._user(row) if row and not row.disabled else None
+
+    def known(self, name: str) -> bool:
+        """Whether there is such an account, on or off."""
+        with self._db.reading():
+            return bool(self._t.user.select().where(self._t.user.name == name).exists())
 
     def users(self) -> list[Actor]:
-        """Return all users by name."""
+        """Return all users by name, those whose account is off included."""
         with self._db.reading():
             return [self._user(row) for row in list(self._t.user.select().order_by(self._t.user.name))]
+
+    def disabled(self) -> frozenset[str]:
+        """Return the names of the accounts that are off."""
+        with self._db.reading():
+            return frozenset(row.name for row in list(self._t.user.select(self._t.user.name).where(self._t.user.disabled)))
+
+    def change(self, name: str, *, role: Role | None = None, groups: tuple[str, ...] | None = None, disabled: bool | None = None) -> None:
+        """Change what a user may do.
+
+        Raises:
+            NotFound: there is no such user.
+        """
+        values: dict[str, Any] = {}
+        if role is not None:
+            values["role"] = str(role)
+        if groups is not None:
+            values["groups"] = json.dumps(list(groups))
+        if disabled is not None:
+            values["disabled"] = disabled
+        with self._db.transaction():
+            if not self._t.user.update(**values).where(self._t.user.name == name).execute():
+                raise NotFound(f"there is no user {name!r}")
+
+    def from_provider(self, subject: str, name: str, role: Role, groups: tuple[str, ...]) -> Actor | None:
+        """Return the user whom an identity provider vouches for, made or brought up to date; None where the account is off.
+
+        Args:
+            subject: issuer and subject there, which never change; a name may.
+            name: what a new user is called here.
+            role: what the provider's groups give now.
+            groups: the approver groups that they give now.
+
+        Raises:
+            InvalidRequest: the name will not do.
+            Conflict: the name belongs to another user, whom the provider does not vouch for.
+        """
+        self._check_name(name)
+        table = self._t.user
+        with self._db.transaction():
+            self._db.lock(f"account:{subject}")
+            row = table.get_or_none(table.subject == subject)
+            if row is not None:
+                table.update(role=str(role), groups=json.dumps(list(groups))).where(table.name == row.name).execute()
+                return None if row.disabled else Actor(row.name, role, groups)
+            if table.get_or_none(table.name == name):
+                raise Conflict(f"the name {name!r} belongs to another account here")
+            table.create(
+                name=name, password="", role=str(role), groups=json.dumps(list(groups)), subject=subject, created_at=self._db.now_ms()
+            )
+        return Actor(name, role, groups)
 
     @staticmethod
     def _user(row: Any) -> Actor:
         return Actor(row.name, Role(row.role), tuple(json.loads(row.groups)))
 
     @staticmethod
-    def _check(name: str, password: str) -> None:
+    def _check_name(name: str) -> None:
         if not name or len(name) > LONGEST_NAME or not name.isprintable():
             raise InvalidRequest(f"name: 1 to {LONGEST_NAME} printable characters are needed")
+
+    @classmethod
+    def _check(cls, name: str, password: str) -> None:
+        cls._check_name(name)
         if len(password) < MINIMUM_PASSWORD:
             raise InvalidRequest(f"password: at least {MINIMUM_PASSWORD} characters are needed")
 
@@ -175,6 +234,28 @@ class People:
         with self._db.reading():
             row = self._t.flag.get_or_none(self._t.flag.name == name)
         return row.value if row else ""
+
+    def flag_age_s(self, name: str) -> float:
+        """Return how many seconds ago a named value was set; 0 where there is none."""
+        with self._db.reading():
+            row = self._t.flag.get_or_none(self._t.flag.name == name)
+        return (self._db.now_ms() - row.at) / 1000 if row else 0.0
+
+    def use_once(self, name: str) -> bool:
+        """Mark a name as used; True for the one caller that did."""
+        table = self._t.flag
+        with self._db.transaction():
+            self._db.lock(f"flag:{name}")
+            if table.get_or_none(table.name == name):
+                return False
+            table.insert(name=name, value="used", at=self._db.now_ms()).execute()
+        return True
+
+    def forget_flags(self, prefix: str, older_s: float) -> None:
+        """Remove the named values whose name begins with `prefix` and that are older."""
+        table = self._t.flag
+        with self._db.transaction():
+            table.delete().where(table.name.startswith(prefix), table.at < self._db.now_ms() - int(older_s * 1000)).execute()
 
     def take_flag(self, name: str, value: str) -> bool:
         """Remove a named value if it is this one; True for the one caller that did."""
