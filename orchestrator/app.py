@@ -41,6 +41,7 @@ from orchestrator.settings import Settings
 from orchestrator.shipped import folder as shipped_folder
 from orchestrator.store import Linking, Store
 from orchestrator.store.backup import after_restore, backup, restore
+from orchestrator.store.migrations import upgrade
 from orchestrator.wiring import Troubles, Wiring
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ def build(settings: Settings) -> Orchestrator:
 
     Raises:
         SettingsError: the data folder or the database cannot be used.
-        SchemaMismatch: the database is a newer version's.
+        SchemaMismatch: the database is a newer version's, or an older one's on PostgreSQL.
     """
     return Orchestrator(settings)
 
@@ -68,12 +69,29 @@ def restore_database(settings: Settings, source: Path) -> int:
     try:
         restore(settings.database_url(), source)
         store = Store(settings.database_url())
+        upgrade(store.db, store.chain, keep=False)
         store.db.create()
         flying = after_restore(store.db, store.chain, source.name)
         store.db.close()
     finally:
         data.release_node()
     return flying
+
+
+def upgrade_database(settings: Settings) -> str:
+    """Bring the database to this version; return what was done, in words.
+
+    Raises:
+        UsageError: a server or worker uses the database now.
+        SchemaMismatch: the database is a newer version's.
+    """
+    store = Store(settings.database_url())
+    try:
+        done = upgrade(store.db, store.chain)
+        store.db.create()
+        return done or f"the database has schema {store.db.version()}; nothing had to be done"
+    finally:
+        store.db.close()
 
 
 class Orchestrator(Acting):
@@ -89,7 +107,7 @@ class Orchestrator(Acting):
         self.data = DataFolder(Path(settings.data_dir))
         self.channels = {channel.name: channel for channel in make_channels(settings)}
         self.store = Store(settings.database_url(), synchronous=settings.database.synchronous, route=self._route)
-        self.store.db.create()
+        self._open_database()
         self._catalogue = CatalogueCache(Path(settings.catalogue.path), Path(settings.catalogue.roles))
         self._inventory = make_inventory(settings)
         self.prometheus, self.alertmanager = make_monitoring(settings)
@@ -112,7 +130,9 @@ class Orchestrator(Acting):
             inventory=self._inventory.get,
             prometheus=self.prometheus,
             alertmanager=self.alertmanager,
-            playing=Playing(self.store, self.executor, self._entry_now, self.data.node(), self.paused, self._is_stopping),
+            playing=Playing(
+                self.store, self.executor, self._entry_now, self.data.node(), self.paused, self._is_stopping, self.engine.holds
+            ),
             model=make_model(settings),
             sources=monitoring.sources,
             redact=monitoring.redact,
@@ -128,6 +148,12 @@ class Orchestrator(Acting):
         self._failures_lock = threading.Lock()
         self._working = False
         self._first_start()
+
+    def _open_database(self) -> None:
+        """Make or check the tables; one machine's SQLite is upgraded at once, a copy kept, and PostgreSQL by `orchestrator db upgrade`."""
+        if self.store.db.is_sqlite and (done := upgrade(self.store.db, self.store.chain)):
+            log.warning("%s", done)
+        self.store.db.create()
 
     def _advance(self, incident: Incident, signals: Sequence[Signal], owner: str) -> Step:
         return self.wiring.advance(incident, signals, owner)
@@ -325,10 +351,6 @@ class Orchestrator(Acting):
         return results
 
     # ------------------------------------------------------------ the database itself
-
-    def db_upgrade(self) -> str:
-        """Bring the schema up to this version; building has done it already."""
-        return f"the database has schema {self.store.db.version()}"
 
     def db_backup(self, target: Path) -> None:
         """Copy the database to a new file while it is in use."""

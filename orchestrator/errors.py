@@ -6,7 +6,8 @@ OrchestratorError
 │   ├── NotJson                  a body is not JSON (HTTP 400)
 │   ├── NotAWebhook              JSON, but not an Alertmanager webhook (HTTP 422)
 │   ├── InvalidRequest           JSON, but not what this call takes (HTTP 422)
-│   └── TooLarge                 a body is over the limit (HTTP 413)
+│   ├── TooLarge                 a body is over the limit (HTTP 413)
+│   └── SchemaMismatch           the database was written by a newer or an older version; says what to do
 ├── NotAuthenticated             no token or session, or an unknown one (HTTP 401)
 ├── Forbidden                    known, but not allowed to do this (HTTP 403)
 ├── NotFound                     no such incident, approval, run or entry (HTTP 404)
@@ -20,8 +21,7 @@ OrchestratorError
 ├── CatalogueError               an entry cannot be loaded; carries file, field and mend
 ├── InventoryError               the inventory cannot be read, or a name is ambiguous
 ├── ExecutionError               a play could not be started at all
-├── LeaseLost                    another worker has taken this incident over: write no more
-└── SchemaMismatch               the database was written by a newer version
+└── LeaseLost                    another worker has taken this incident over: write no more
 """
 
 from __future__ import annotations
@@ -135,5 +135,5 @@ class Stopping(OrchestratorError):
     """This process ends before the step came to its own end: nothing of it is written, the next worker makes it again."""
 
 
-class SchemaMismatch(OrchestratorError):
-    """The database was written by a newer version of the program."""
+class SchemaMismatch(UsageError):
+    """The database was written by a newer or an older version of the program."""

@@ -19,9 +19,13 @@ def db() -> None:
 @db.command()
 @pass_session
 def upgrade(session: Session) -> None:
-    """Bring the database to this program's version; safe to repeat."""
-    with session.orchestrator() as program:
-        said = program.db_upgrade()
+    """Bring the database to this program's version; stop the server and workers first. Safe to repeat.
+
+    A SQLite database is copied beside itself first; the server upgrades one by itself when it starts.
+    """
+    from orchestrator.app import upgrade_database
+
+    said = upgrade_database(session.settings())
     session.done({"database": said}, said)
 
 

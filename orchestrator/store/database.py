@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -91,17 +92,31 @@ class Database:
         return self.raw.execute_sql(statement)  # type: ignore[no-untyped-call]
 
     def create(self) -> None:
-        """Make the tables that are missing, and the triggers of the audit log.
+        """Make the tables of a fresh database; check the version of any other.
 
         Raises:
-            SchemaMismatch: a newer version of the program wrote this database.
+            SchemaMismatch: a newer or an older version of the program wrote this database.
         """
         with self.transaction():
             self.lock("schema")
-            self.raw.create_tables(self.tables.all(), safe=True)
-            for statement in append_only(self.raw):
-                self._sql(statement)
-            self._check_version()
+            version = self.version()
+            if version > SCHEMA_VERSION:
+                raise SchemaMismatch(
+                    f"the database has schema {version}, this program knows {SCHEMA_VERSION}. Mend: install the newer version, or restore a backup."
+                )
+            if 0 < version < SCHEMA_VERSION:
+                raise SchemaMismatch(
+                    f"the database has schema {version}, this program needs {SCHEMA_VERSION}. Mend: stop every server and worker, back it up, run `orchestrator db upgrade`."
+                )
+            self.make_missing()
+            if not version:
+                self.write_version()
+
+    def make_missing(self) -> None:
+        """Make the tables that are missing, and the triggers of the audit log, in the caller's transaction."""
+        self.raw.create_tables(self.tables.all(), safe=True)
+        for statement in append_only(self.raw):
+            self._sql(statement)
 
     def lock(self, name: str) -> None:
         """Let one transaction at a time hold a name, to the end of the caller's; on SQLite a write transaction does by itself."""
@@ -110,19 +125,42 @@ class Database:
 
     def version(self) -> int:
         """Return the schema version written in the database, 0 for none."""
-        row = self.tables.flag.get_or_none(self.tables.flag.name == "schema_version")
+        flag = self.tables.flag
+        with self.reading():
+            row = flag.get_or_none(flag.name == "schema_version") if flag.table_exists() else None
         return int(row.value) if row else 0
 
-    def _check_version(self) -> None:
-        version = self.version()
-        if version > SCHEMA_VERSION:
-            raise SchemaMismatch(
-                f"the database has schema {version}, this program knows {SCHEMA_VERSION}. Mend: install the newer version, or restore a backup."
-            )
-        if version < SCHEMA_VERSION:
-            self.tables.flag.insert(name="schema_version", value=str(SCHEMA_VERSION), at=self.now_ms()).on_conflict(
-                conflict_target=[self.tables.flag.name], update={"value": str(SCHEMA_VERSION)}
-            ).execute()
+    def write_version(self) -> None:
+        """Note in the database that it has this program's schema, in the caller's transaction."""
+        flag, value = self.tables.flag, str(SCHEMA_VERSION)
+        row = flag.insert(name="schema_version", value=value, at=self.now_ms())
+        row.on_conflict(conflict_target=[flag.name], update={"value": value}).execute()
+
+    def wait_at_most_s(self, seconds: int) -> None:
+        """Let the caller's transaction fail rather than wait longer for a lock; SQLite's connections always do."""
+        if not self.is_sqlite:
+            self._sql(f"SET LOCAL lock_timeout = '{seconds:d}s'")
+
+    def others(self) -> str:
+        """Return, in words, which other programs have this database open now; empty: none.
+
+        On SQLite a file in WAL mode can leave that mode only while nobody else has it open. On PostgreSQL the connections
+        of the same user count.
+        """
+        if self.is_sqlite:
+            self.close()
+            try:
+                with closing(sqlite3.connect(self.url.removeprefix("sqlite:///"), timeout=0.5)) as alone:
+                    alone.execute("PRAGMA journal_mode = DELETE")
+            except sqlite3.OperationalError as error:
+                return f"another program ({error})"
+            return ""
+        asked = (
+            "SELECT coalesce(client_addr::text, 'a socket') || ' (pid ' || pid || ')' FROM pg_stat_activity WHERE datname = current_database()"
+            " AND usename = current_user AND pid <> pg_backend_pid() AND backend_type = 'client backend' ORDER BY pid"
+        )
+        with self.reading():
+            return ", ".join(row[0] for row in self._sql(asked).fetchall())
 
     def close(self) -> None:
         """Close this thread's connection; the next use opens a new one."""
