@@ -209,6 +209,7 @@ class FakeOrchestrator:
             "vic": m.Actor("vic", m.Role.VIEWER, (), "page"),
         }
         self.links = {"one-time": "ada"}
+        self.sessions: dict[str, str] = {}
         self.throttled = False
         self.stored = True
         self.pause_reason = ""
@@ -256,6 +257,16 @@ class FakeOrchestrator:
 
     def user_actor(self, name: str) -> m.Actor | None:
         return self.people.get(name)
+
+    def open_session(self, actor: m.Actor, way: str) -> str:
+        self.sessions[f"sid-{len(self.sessions)}"] = actor.name
+        return f"sid-{len(self.sessions) - 1}"
+
+    def session_actor(self, secret: str, *, touch: bool = True) -> m.Actor | None:
+        return self.people.get(self.sessions.get(secret, ""))
+
+    def close_session(self, secret: str) -> None:
+        self.sessions.pop(secret, None)
 
     def redeem_link(self, code: str) -> m.Actor | None:
         return self.people.get(self.links.pop(code, ""))

@@ -105,6 +105,12 @@ class People:
             if not self._t.user.update(**values).where(self._t.user.name == name).execute():
                 raise NotFound(f"there is no user {name!r}")
 
+    def name_of(self, subject: str) -> str:
+        """Return what somebody whom a provider vouches for is called here, an empty string for a stranger."""
+        with self._db.reading():
+            row = self._t.user.get_or_none(self._t.user.subject == subject) if subject else None
+        return row.name if row else ""
+
     def from_provider(self, subject: str, name: str, role: Role, groups: tuple[str, ...]) -> Actor | None:
         """Return the user whom an identity provider vouches for, made or brought up to date; None where the account is off.
 

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import BadRequest
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from orchestrator.web import acts, api, forms, pages, problems, slack, words
 from orchestrator.web.events import Streams
 
 if TYPE_CHECKING:
     from orchestrator.app import Orchestrator
-
-SESSION_LIFE = timedelta(hours=12)
 
 _HEADERS = {
     "Content-Security-Policy": (
@@ -46,8 +45,11 @@ def create_app(orchestrator: Orchestrator) -> Flask:
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_SECURE=settings.cookie_secure,
-        PERMANENT_SESSION_LIFETIME=SESSION_LIFE,
+        PERMANENT_SESSION_LIFETIME=timedelta(seconds=orchestrator.settings.login.session_s),
+        SESSION_REFRESH_EACH_REQUEST=False,
     )
+    if settings.proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.proxies, x_proto=0, x_host=0)  # type: ignore[method-assign]
     app.extensions["orchestrator"] = orchestrator
     app.extensions["streams"] = Streams(settings.threads // 2)
     app.before_request(_refuse_nul)

@@ -43,9 +43,9 @@ def token_actor() -> Actor | None:
 
 
 def session_actor() -> Actor | None:
-    """Return the person of the session cookie, or None."""
-    name = session.get("user", "")
-    known = facade().user_actor(name) if name else None
+    """Return the person of the session cookie, or None; programs that poll with it do not keep it alive."""
+    secret = session.get("sid", "")
+    known = facade().session_actor(secret, touch=not request.path.startswith("/api/")) if isinstance(secret, str) and secret else None
     return replace(known, via="page") if known else None
 
 
@@ -111,12 +111,25 @@ def check_csrf() -> None:
         raise Forbidden("The form is too old or does not come from this site. Mend: go back, reload the page and send it again.")
 
 
-def start_session(actor: Actor) -> None:
-    """Begin a new session for `actor`: nothing of the one before login stays."""
-    session.clear()
-    session["user"] = actor.name
+def start_session(actor: Actor, way: str) -> None:
+    """Begin a new session for `actor`: nothing of the one before login stays, neither its secret nor its CSRF token.
+
+    Args:
+        actor: who has just come in.
+        way: `password`, `oidc` or `link`.
+    """
+    end_session()
+    session["sid"] = facade().open_session(actor, way)
     session.permanent = True
     csrf_token()
+
+
+def end_session() -> None:
+    """End the session for good: a copy of its cookie is worth nothing from now on."""
+    secret = session.get("sid", "")
+    session.clear()
+    if isinstance(secret, str) and secret:
+        facade().close_session(secret)
 
 
 def local_path(target: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import Blueprint, Flask, Response, current_app, flash, g, redirect, render_template, request, session, url_for
+from flask import Blueprint, Flask, Response, current_app, flash, g, redirect, render_template, request, url_for
 
 from orchestrator import __version__
 from orchestrator.errors import Forbidden, NotFound, OrchestratorError
@@ -102,7 +102,7 @@ def login() -> Any:
         actor = facade().redeem_link(code)
         if actor is None:
             raise Forbidden("This link has been used or is too old. Mend: log in, or set a password with `orchestrator user passwd`.")
-        auth.start_session(actor)
+        auth.start_session(actor, "link")
         return redirect("/", 303)
     return render("login.html", next=auth.local_path(text("next") or "/"), fault="")
 
@@ -118,7 +118,7 @@ def log_in() -> Any:
         return _refused(target, str(error), 429)
     if actor is None:
         return _refused(target, "Name or password is wrong.", 401)
-    auth.start_session(actor)
+    auth.start_session(actor, "password")
     return redirect(target, 303)
 
 
@@ -131,7 +131,7 @@ def _refused(target: str, fault: str, status: int) -> Response:
 @routes.post("/logout")
 def logout() -> Any:
     """End the session."""
-    session.clear()
+    auth.end_session()
     flash("You are logged out.")
     return redirect(url_for("pages.login"), 303)
 
