@@ -790,6 +790,8 @@ class RunRequest:
     """Absolute path of the content-addressed snapshot the play runs from."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     timeout_s: float = 300.0
+    start_by: float | None = None
+    """Seconds since this machine's boot, sleep included, after which the play is not begun any more; None: no such time."""
 
 
 @dataclass(frozen=True, slots=True)

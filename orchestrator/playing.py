@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -13,7 +14,10 @@ from orchestrator.store import Store
 
 READS_PER_HOST = 3
 """Read-only plays on one host at once, in one process."""
-TAKEOVER_MARGIN_S = 30.0
+TAKEOVER_MARGIN_S = 45.0
+"""How long after its time-out another machine still takes a play for alive; starting and ending it has to fit in."""
+START_S = 20.0
+"""How long after it was written as begun a play may still start: a machine that was suspended in between starts nothing."""
 FRESH_MS = 30_000
 """Age at which a written intent is no longer begun: the world it was judged in may have changed."""
 BATCH = 50
@@ -40,6 +44,8 @@ class Playing:
     node: str
     paused: Callable[[], str]
     stopping: Callable[[], bool]
+    holds: Callable[[str], str] = lambda _: ""
+    """(incident) → the token by which this process carries it, empty where it does not."""
     cut: set[str] = field(default_factory=set)
     """Incidents whose read-only play was cut short by the end of this process."""
     reading: set[str] = field(default_factory=set)
@@ -52,8 +58,11 @@ class Playing:
 
         Raises:
             ExecutionError: the entry is in quarantine, or reads as root and no admin has admitted it.
+            LeaseLost: another worker has taken the incident over; nothing was started.
         """
         self._may_read(request)
+        if (owner := self.holds(incident.id)) and not self.store.incidents.is_held(incident.id, owner):
+            raise LeaseLost(incident.id)
         seats = [self._seat(host) for host in sorted(request.hosts)]
         for seat in seats:
             seat.acquire()
@@ -112,8 +121,9 @@ class Playing:
                 if incident.resolved_at is not None or self.store.db.now_ms() - row.created_at > FRESH_MS:
                     message = "It was not begun at once, so nothing ran."
                     return Run(run_id, request.kind, request.entry, RunState.DONE, Outcome.NOT_BEGUN, message=message, node=self.node)
+                start_by = time.clock_gettime(time.CLOCK_BOOTTIME) + START_S
                 self._begin(incident, request, owner)
-                return self._with_node(self.plays.run(request, keep, cancelled))
+                return self._with_node(self.plays.run(replace(request, start_by=start_by), keep, cancelled))
             if row.node != self.node:
                 return self._of_another_node(row, request)
             return self._with_node(self.plays.recover(request, keep, cancelled))

@@ -170,6 +170,7 @@ def fill(folder: Path, request: RunRequest, surroundings: Surroundings) -> None:
             "inventory": [str(path.absolute()) for path in surroundings.inventory],
             "cmdline": _switches(request.kind),
             "timeout_s": request.timeout_s,
+            "start_by": request.start_by,
         },
     )
 

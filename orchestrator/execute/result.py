@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from orchestrator.execute import worker
 from orchestrator.execute.reading import Reading
 from orchestrator.model import HostStats, Outcome, Run, RunRequest, RunState
 
@@ -44,6 +45,8 @@ def _outcome(request: RunRequest, reading: Reading, status: Mapping[str, Any]) -
     if status.get("state") != "ended":
         said = reading.shown(str(status.get("log", "")))
         return Outcome.UNKNOWN, f"the worker of this run died, or never began: nobody can say how far the play came. {said}"
+    if status.get("runner") == worker.LATE:
+        return Outcome.NOT_BEGUN, "Too much time had passed before it could start, so nothing ran."
     if status.get("ended_by") == "timeout":
         return Outcome.TIMEOUT, f"the play took longer than {request.timeout_s:g} s and was ended. {reading.failure}"
     if status.get("ended_by") == "cancelled":

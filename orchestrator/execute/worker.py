@@ -24,10 +24,16 @@ REQUEST = "request.json"
 STATUS = "status.json"
 EVENTS = "events.jsonl"
 CANCEL = "cancel"
+LATE = "late"
 POLL_S = 0.2
 PR_SET_CHILD_SUBREAPER = 36
 EVENT_DATA = ("play", "name", "task", "host", "res", "ignore_errors", "ok", "changed", "failures", "dark", "skipped", "processed", "diff")
 """What of an event is kept for the reader."""
+
+
+def boot_clock() -> float:
+    """Return the seconds since boot, sleep included: a machine that was suspended must not take a play's time for unspent."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -52,7 +58,7 @@ class Watch(threading.Thread):
     def __init__(self, run_id: str, folder: Path, timeout_s: float) -> None:
         super().__init__(daemon=True)
         self._run_id, self._folder = run_id, folder
-        self._deadline = time.monotonic() + timeout_s
+        self._deadline = boot_clock() + timeout_s
         self._over = threading.Event()
         self._killed = threading.Event()
         self.ended_by = ""
@@ -65,7 +71,7 @@ class Watch(threading.Thread):
         while not self._over.wait(POLL_S):
             if (self._folder / CANCEL).exists():
                 self.ended_by = "cancelled"
-            elif time.monotonic() > self._deadline:
+            elif boot_clock() > self._deadline:
                 self.ended_by = "timeout"
             if self.ended_by:
                 self.end_tree()
@@ -118,7 +124,7 @@ class Keeper:
 
 
 def _play(folder: Path, request: Mapping[str, Any], keep: Keeper, watch: Watch) -> tuple[int | None, str]:
-    """Run the play and return its exit code and ansible-runner's word for how it ended."""
+    """Run the play and return its exit code and ansible-runner's word for how it ended; `late` where it was too late to begin."""
     from ansible_runner.interface import init_runner
 
     runner = init_runner(
@@ -137,6 +143,8 @@ def _play(folder: Path, request: Mapping[str, Any], keep: Keeper, watch: Watch) 
     runner.config.env.pop("ANSIBLE_HOST_KEY_CHECKING", None)
     # plugins of an entry must not leave compiled files in the snapshot, which is verified file by file
     runner.config.env["PYTHONDONTWRITEBYTECODE"] = "1"
+    if request["start_by"] is not None and boot_clock() > request["start_by"]:
+        return None, LATE
     runner.run()
     return runner.rc, str(runner.status)
 

@@ -77,6 +77,11 @@ class Incidents(Intake):
             query = table.update(lease=now + int(lease_s * 1000)).where(table.id == identity, table.owner == owner, table.lease >= now)
             return bool(query.execute())
 
+    def is_held(self, identity: str, owner: str) -> bool:
+        """Return whether a worker still holds an incident."""
+        with self._db.transaction():
+            return self._held(identity, owner, self._db.now_ms())
+
     def release(self, identity: str, owner: str) -> None:
         """Give an incident back as it is, due at once."""
         table = self._t.incident

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -207,3 +208,12 @@ def test_a_run_that_was_never_begun_is_unknown(site):
     with pytest.raises(ExecutionError, match="begun before"):
         site.executor.run(request, site.events.append, lambda: False)
     assert not (site.root / "touched").exists()
+
+
+def test_what_is_late_is_not_begun(site):
+    """A machine that slept between writing the start and starting runs nothing: by now the world may be another one."""
+    request = site.request(HANG)
+    late = replace(request, start_by=time.clock_gettime(time.CLOCK_BOOTTIME) - 1.0)
+    run = site.executor.run(late, lambda event: None, lambda: False)
+    assert (run.state, run.outcome) == (RunState.DONE, Outcome.NOT_BEGUN)
+    assert not sleeping(site)
