@@ -1,35 +1,30 @@
-"""A world for crash tests: a catalogue entry that leaves a trace of every run, a double of Prometheus, and servers to kill.
+"""A world for crash tests: a catalogue entry that leaves a trace of every run, and servers to kill.
 
 The entry appends `<run id> <item> begin` and `… end` to a ledger file, with a nap between: a run that was made twice shows.
-The double says that an item's alert fires until the ledger shows the item's end.
+The double of the monitoring says that an item's alert fires until the ledger shows the item's end.
 """
 
 from __future__ import annotations
 
 import contextlib
-import http.server
 import json
 import os
 import re
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import tempfile
-import threading
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import psutil
 import requests
+from durability.doubles import ALERTS, STARTED_AT, Ledger, Monitoring
+from durability.rows import Rows
 from services import free_port, until
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-STARTED_AT = "2026-01-01T00:00:00Z"
 TOKEN = "ro_for-tests-only"
 PATIENCE_S = 90.0
 
@@ -91,117 +86,6 @@ argument_specs:
       verify: {playbook: verify.yml, promql: [], settle_s: 0, within_s: 60}
       order: 1000
 """
-ALERTS = {"Auto": ("ledger_auto", "low"), "Ask": ("ledger_ask", "medium")}
-"""Alert name → entry and its risk: the first runs by itself, the second asks a person."""
-
-
-class Ledger:
-    """What really happened on the hosts."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        path.touch()
-
-    def lines(self) -> list[tuple[str, str, str]]:
-        """Return (run id, item, `begin` or `end`) in the order of writing."""
-        return [tuple(line.split()) for line in self.path.read_text().splitlines()]  # type: ignore[misc]
-
-    def has(self, item: str, what: str) -> bool:
-        """Return whether an item's run has begun, or ended."""
-        return any(line[1:] == (item, what) for line in self.lines())
-
-    def twice(self) -> list[tuple[str, str, str]]:
-        """Return what stands there more than once: a run, or an item that was repaired more than once."""
-        counts = Counter(self.lines()) + Counter(("", item, what) for _, item, what in self.lines())
-        return [line for line, count in counts.items() if count > 1]
-
-
-class Monitoring(http.server.ThreadingHTTPServer):
-    """A double of Prometheus' and Alertmanager's interfaces; a path can be held so that its callers wait."""
-
-    daemon_threads = True
-
-    def __init__(self, ledger: Ledger) -> None:
-        super().__init__(("127.0.0.1", 0), _Answers)
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
-        self.ledger = ledger
-        self.labels: list[dict[str, str]] = []
-        self.held: dict[str, threading.Event] = {}
-        self.asked: Counter[str] = Counter()
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-
-    def hold(self, path: str) -> None:
-        """Let callers of a path wait from now on."""
-        self.held[path] = threading.Event()
-
-    def release(self) -> None:
-        """Answer all who wait."""
-        held, self.held = self.held, {}
-        for event in held.values():
-            event.set()
-
-    def firing(self) -> list[dict[str, str]]:
-        """Return the labels of what fires."""
-        ended = {item for _, item, what in self.ledger.lines() if what == "end"}
-        return [labels for labels in list(self.labels) if labels["item"] not in ended]
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing where a killed server has hung up."""
-
-    def close(self) -> None:
-        """End it."""
-        self.release()
-        self.shutdown()
-        self.server_close()
-
-
-class _Answers(http.server.BaseHTTPRequestHandler):
-    server: Monitoring
-
-    def do_GET(self) -> None:
-        path = urlsplit(self.path).path
-        self.server.asked[path] += 1
-        if held := self.server.held.get(path):
-            held.wait(60)
-        body = json.dumps(self._answer(path)).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.do_GET()
-
-    def _answer(self, path: str) -> Any:
-        match path:
-            case "/api/v1/alerts":
-                alerts = [
-                    {"labels": one, "annotations": {}, "state": "firing", "activeAt": STARTED_AT, "value": "1"}
-                    for one in self.server.firing()
-                ]
-                return {"status": "success", "data": {"alerts": alerts}}
-            case "/api/v1/rules":
-                rules = [
-                    {
-                        "type": "alerting",
-                        "name": name,
-                        "query": "up == 0",
-                        "duration": 0,
-                        "labels": {"severity": "warning"},
-                        "annotations": {},
-                    }
-                    for name in ALERTS
-                ]
-                return {"status": "success", "data": {"groups": [{"name": "tests", "file": "-", "interval": 1, "rules": rules}]}}
-            case "/api/v2/alerts":
-                return []
-            case _:
-                return {"status": "success", "data": {"resultType": "vector", "result": []}}
-
-    def log_message(self, *_: Any) -> None:
-        return
 
 
 class World:
@@ -212,20 +96,23 @@ class World:
         nap_s: how long a repair takes.
         timeout_s: the entry's time-out.
         hosts: how many hosts there are; all of them are this machine.
+        address: where monitoring listens.
     """
 
-    def __init__(self, folder: Path, *, nap_s: float = 0.6, timeout_s: float = 60.0, hosts: int = 6) -> None:
+    def __init__(self, folder: Path, *, nap_s: float = 0.6, timeout_s: float = 60.0, hosts: int = 6, address: str = "127.0.0.1") -> None:
         self.folder = folder
         self.ledger = Ledger(folder / "ledger")
         self.hosts = [f"h{number}" for number in range(hosts)]
         self._inventory(nap_s)
         self._catalogue(timeout_s)
-        self.monitoring = Monitoring(self.ledger)
+        self.monitoring = Monitoring(self.ledger, address)
         self.servers: list[Serve] = []
         self.acknowledged: dict[str, str] = {}
         """Item → id of its incident, of every alert that a server has taken in."""
-        # short, because a UNIX socket's path may stand in it
+        # short, because a UNIX socket's path may stand in it; nothing may be left in either at the end
         self.temp = Path(tempfile.mkdtemp(prefix="ro-"))
+        self.home = folder / "home"
+        self.home.mkdir()
 
     def _inventory(self, nap_s: float) -> None:
         variables = {
@@ -254,9 +141,15 @@ class World:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
 
-    def serve(self, data_dir: str = "var", **settings: Any) -> Serve:
-        """Return a server that is not started; `settings` are like `worker__lease_s=2`."""
-        server = Serve(self, self.folder / data_dir, settings)
+    def serve(self, data_dir: str = "var", *, parts: Sequence[str] = ("serve",), **settings: Any) -> Serve:
+        """Return a server that is not started.
+
+        Args:
+            data_dir: name of its data folder: a machine has one of its own.
+            parts: its processes: `serve`, or `web` and `worker`, or one of them.
+            settings: are like `worker__lease_s=2`.
+        """
+        server = Serve(self, self.folder / data_dir, tuple(parts), settings)
         self.servers.append(server)
         return server
 
@@ -272,6 +165,7 @@ class World:
         """End everything."""
         self.monitoring.close()
         for server in self.servers:
+            server.thaw()
             server.kill()
         for process in psutil.process_iter(["cmdline"]):
             # only what carries this world's own folder: the workers of plays outlive their servers on purpose
@@ -282,12 +176,14 @@ class World:
 
 
 class Serve:
-    """One `orchestrator serve`: a process that can be started and killed again and again."""
+    """One machine's processes (`orchestrator serve`, or `web` and `worker`), to be started and killed again and again."""
 
-    def __init__(self, world: World, data_dir: Path, settings: dict[str, Any]) -> None:
-        self.world, self.data_dir = world, data_dir
+    def __init__(self, world: World, data_dir: Path, parts: tuple[str, ...], settings: dict[str, Any]) -> None:
+        self.world, self.data_dir, self.parts = world, data_dir, parts
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.prefix: tuple[str, ...] = ()
+        """What stands before each command: into a network of its own, with a clock of its own."""
         self.settings: dict[str, Any] = {
             "data_dir": data_dir,
             "server__port": self.port,
@@ -310,8 +206,14 @@ class Serve:
             "prometheus__timeout_s": 30,
             **settings,
         }
-        self.process: subprocess.Popen[bytes] | None = None
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.log = data_dir.with_suffix(".log")
+        self._log_from = 0
+
+    @property
+    def rows(self) -> Rows:
+        """Its database, read beside it."""
+        return Rows(str(self.settings.get("database__url", self.data_dir / "orchestrator.db")))
 
     @property
     def environment(self) -> dict[str, str]:
@@ -319,62 +221,82 @@ class Serve:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("ORCHESTRATOR_", "MISTRAL_", "ANSIBLE_"))}
         return {
             **kept,
+            "HOME": str(self.world.home),
             "TMPDIR": str(self.world.temp),
             **{f"ORCHESTRATOR_{name.upper()}": str(value) for name, value in self.settings.items()},
         }
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run an `orchestrator` command on this server's files."""
-        argv = [sys.executable, "-m", "orchestrator.cli", *arguments]
+        argv = [*self.prefix, sys.executable, "-m", "orchestrator.cli", *arguments]
         return subprocess.run(argv, env=self.environment, cwd=self.world.folder, capture_output=True, text=True, timeout=PATIENCE_S)
 
-    def spawn(self) -> subprocess.Popen[bytes]:
-        """Start the process without waiting for it."""
-        argv = [sys.executable, "-m", "orchestrator.cli", "serve"]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                argv, env=self.environment, cwd=self.world.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
-        return self.process
+    def spawn(self) -> None:
+        """Start the processes that do not run, without waiting for them."""
+        self._log_from = self.log.stat().st_size if self.log.exists() else 0
+        for part in self.parts:
+            if part in self.processes:
+                continue
+            argv = [*self.prefix, sys.executable, "-m", "orchestrator.cli", part]
+            with self.log.open("ab") as log:
+                self.processes[part] = subprocess.Popen(
+                    argv, env=self.environment, cwd=self.world.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                )
 
     def start(self) -> Serve:
-        """Start it, and wait until it answers."""
+        """Start what does not run, and wait until it answers."""
         self.spawn()
         self.wait_ready()
         return self
 
     def wait_ready(self) -> None:
         """Wait until it answers; admit the entry that runs by itself at first."""
-        until(self._answers, within_s=PATIENCE_S, every_s=0.05, what=f"server answers, log: {self.log}")
-        if not (self.data_dir / "admitted").exists():
+        until(self._is_ready, within_s=PATIENCE_S, every_s=0.05, what=f"server is ready, log: {self.log}")
+        if self.parts != ("worker",) and not (self.data_dir / "admitted").exists():
             self.post("/api/v1/catalogue/ledger_auto/admit").raise_for_status()
             (self.data_dir / "admitted").touch()
 
-    def _answers(self) -> bool:
-        assert self.process
-        if self.process.poll() is not None:
-            raise AssertionError(f"the server ended with {self.process.returncode}:\n{self.tail()}")
+    def _is_ready(self) -> bool:
+        for part, process in self.processes.items():
+            if process.poll() is not None:
+                raise AssertionError(f"{part} ended with {process.returncode}:\n{self.tail()}")
+        if self.parts == ("worker",):
+            return "ready: this worker" in self.since_start()
         with contextlib.suppress(requests.RequestException):
             return requests.get(self.url + "/healthz", timeout=10).ok
         return False
+
+    def since_start(self) -> str:
+        """Return what was logged since the last start."""
+        return self.log.read_bytes()[self._log_from :].decode(errors="replace")
 
     def tail(self) -> str:
         """Return the last lines of its log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-30:])
 
-    def kill(self) -> None:
-        """End it as nothing can catch."""
-        if self.process and self.process.poll() is None:
-            self.process.send_signal(signal.SIGKILL)
-        if self.process:
-            self.process.wait(30)
-        self.process = None
+    def kill(self, *parts: str) -> None:
+        """End some of its processes, or all, as nothing can catch."""
+        ended = [self.processes.pop(part) for part in parts or self.parts if part in self.processes]
+        for process in ended:
+            process.kill()
+        for process in ended:
+            process.wait(30)
 
-    def terminate(self) -> int:
-        """End it with SIGTERM and return the exit code."""
-        assert self.process
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
+    def terminate(self, part: str = "") -> int:
+        """End one of its processes with SIGTERM and return the exit code."""
+        process = self.processes.pop(part or self.parts[0])
+        process.terminate()
+        return process.wait(60)
+
+    def freeze(self) -> None:
+        """Let every process of it stand still, as a machine that is suspended."""
+        for process in self.processes.values():
+            process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        for process in self.processes.values():
+            process.send_signal(signal.SIGCONT)
 
     # ------------------------------------------------------------ talking to it
 
@@ -420,76 +342,6 @@ class Serve:
             return found if found["status"] in statuses else None
 
         return until(there, within_s=within_s, every_s=0.1, what=f"{item} is {' or '.join(statuses)}, log: {self.log}")
-
-
-class Rows:
-    """What the SQLite database holds, read beside the server."""
-
-    def __init__(self, data_dir: Path) -> None:
-        self._path = data_dir / "orchestrator.db"
-
-    def __call__(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Return the rows of a query."""
-        with contextlib.closing(sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, timeout=30)) as connection:
-            return connection.execute(query, values).fetchall()
-
-
-def wait_all_ended(server: Serve) -> list[tuple[Any, ...]]:
-    """Wait until no incident can go on by itself; return (id, status, reason) of all."""
-    rows = Rows(server.data_dir)
-
-    def ended() -> list[tuple[Any, ...]]:
-        found = rows("SELECT id, status, reason FROM incident")
-        return found if all(status in ("resolved", "escalated") for _, status, _ in found) else []
-
-    return until(ended, within_s=2 * PATIENCE_S, every_s=0.2, what=f"all incidents have ended, log: {server.log}")
-
-
-def wait_tidy(server: Serve) -> None:
-    """Wait until nothing is left on disk but the folders of runs that are not settled."""
-    rows = Rows(server.data_dir)
-    unsettled = {row[0].replace(":", "+") for row in rows("SELECT id FROM run WHERE state != 'done'")}
-
-    def left() -> set[str]:
-        folders = {path.name for path in (server.data_dir / "runs").glob("*")} - unsettled
-        return folders | {str(path) for path in server.world.temp.glob("orchestrator-*/*")} if folders or not unsettled else set()
-
-    until(lambda: not left(), within_s=2 * PATIENCE_S, every_s=0.5, what=f"nothing is left of runs: {left()}")
-
-
-def check_everything(server: Serve) -> dict[str, int]:
-    """Assert what must hold whatever happened, and return counts for a summary."""
-    world, rows = server.world, Rows(server.data_dir)
-    ends = {row[0]: row[1:] for row in rows("SELECT id, status, reason, data FROM incident")}
-    lost = [item for item, incident in world.acknowledged.items() if incident not in ends]
-    assert not lost, f"acknowledged and lost: {lost}"
-    assert all(status == "resolved" or (status == "escalated" and reason) for status, reason, _ in ends.values()), ends
-    assert world.ledger.twice() == []
-    runs = {row[0]: row[1:] for row in rows("SELECT id, incident, state FROM run WHERE kind = 'apply'")}
-    on_record = {
-        kind: {json.loads(data)["run"] for (data,) in rows("SELECT data FROM audit WHERE kind = ?", kind)}
-        for kind in ("run.intent", "run.started")
-    }
-    for run, _, _ in world.ledger.lines():
-        assert run in runs, f"{run} ran without a row"
-        assert run in on_record["run.intent"], f"{run} ran without an intent on record"
-        assert run in on_record["run.started"], f"{run} ran without a start on record"
-        assert json.loads(ends[runs[run][0]][2])["grant"], f"{run} ran without a grant"
-    unknown = {incident for incident, state in runs.values() if state == "unknown"}
-    held = {row[0] for row in rows("SELECT incident FROM slot")}
-    assert held == unknown, "exactly the hosts of unknown runs stay locked"
-    resolved = sum(status == "resolved" for status, _, _ in ends.values())
-    begun = {run for run, _, what in world.ledger.lines() if what == "begin"}
-    ended = {run for run, _, what in world.ledger.lines() if what == "end"}
-    return {
-        "acknowledged": len(world.acknowledged),
-        "found": len(set(world.acknowledged.values()) & set(ends)),
-        "resolved": resolved,
-        "with a person": len(ends) - resolved,
-        "runs begun": len(begun),
-        "runs ended": len(ended),
-        "runs unknown": len(unknown),
-    }
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """`kill -9` at any moment: nothing acknowledged is lost, nothing runs twice, everything ends resolved or with a person.
 
-20 kills at random moments; 200 with ORCHESTRATOR_LONG=1. Then one kill at each station of an incident's life.
+20 kills at random moments, 200 with ORCHESTRATOR_LONG=1; half of them of one process, half of web, worker or both. Then kills at each station of an
+incident's life. Figures are printed and written to `build/durability/`; ORCHESTRATOR_SEED repeats a series of random moments.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ import time
 
 import psutil
 import pytest
-from durability.harness import Rows, check_everything, wait_all_ended, wait_tidy, world
+from durability.checks import Takeovers, check_everything, report, wait_all_ended, wait_tidy
+from durability.harness import world
 from services import until
 
-KILLS = 200 if os.environ.get("ORCHESTRATOR_LONG") else 20
-ALERTS_AT_MOST = KILLS * 3 // 2
-LONGEST_S = KILLS * 5.0
+LONG = bool(os.environ.get("ORCHESTRATOR_LONG"))
+KILLS = 100 if LONG else 10
+"""In each of the two series."""
+LONGEST_S = 540.0 if LONG else 120.0
 """After this long no more kills are made, so that a slow machine ends in time too."""
 
 
@@ -32,38 +35,91 @@ def finish(server):
     return counts
 
 
-@pytest.mark.timeout(900 if KILLS == 20 else 7200)
-def test_kills_at_random_moments(tmp_path, capsys):
+def kill_again_and_again(server, chance, takeovers):
+    """Kill at random moments while alerts come in; return how many kills there were."""
+    kills, number, begun = 0, 0, time.monotonic()
+    choices = [server.parts] if len(server.parts) == 1 else [server.parts, *[(part,) for part in server.parts]]
+    while kills < KILLS and time.monotonic() - begun < LONGEST_S:
+        victims = chance.choice(choices)
+        server.spawn()
+        early = chance.random() < 0.2
+        posted = [] if early or number > KILLS * 3 // 2 else [f"a{number + n}" for n in range(chance.randint(1, 3))]
+        number += len(posted)
+        if not early:
+            server.wait_ready()
+        post = threading.Thread(target=lambda items: [server.alert(item) for item in items], args=(posted,))
+        post.start()
+        time.sleep(chance.uniform(0.0, 1.5 if early else 3.0))
+        server.kill(*victims)
+        kills += 1
+        if victims != ("web",):
+            takeovers.note()
+        post.join()
+    return kills
+
+
+@pytest.mark.timeout(1500 if LONG else 600)
+@pytest.mark.parametrize("parts", [("serve",), ("web", "worker")], ids="+".join)
+def test_kills_at_random_moments(tmp_path, capsys, parts):
     """Killed again and again at random moments, starting up included, it loses nothing and does nothing twice."""
     seed = int(os.environ.get("ORCHESTRATOR_SEED", "0")) or random.randrange(1, 10**6)
-    chance, kills, number, begun = random.Random(seed), 0, 0, time.monotonic()
-    with world(tmp_path) as here:
-        server = here.serve()
-        server.start()
-        while kills < KILLS and time.monotonic() - begun < LONGEST_S:
-            if server.process is None:
-                server.spawn()
-                if chance.random() < 0.2:
-                    time.sleep(chance.uniform(0.0, 1.5))
-                    server.kill()
-                    kills += 1
-                    continue
-                server.wait_ready()
-            posted = [f"a{number + n}" for n in range(chance.randint(1, 3)) if number + n < ALERTS_AT_MOST]
-            number += len(posted)
-            post = threading.Thread(target=lambda items: [server.alert(item) for item in items], args=(posted,))
-            post.start()
-            time.sleep(chance.uniform(0.0, 3.0))
-            server.kill()
-            kills += 1
-            post.join()
-        server.start()
-        counts = finish(server)
-        counts = {"seed": seed, "kills": kills, **counts, "took s": round(time.monotonic() - begun)}
-    assert counts["runs begun"] == counts["runs ended"], counts
-    assert counts["acknowledged"] >= kills / 4, f"too few alerts for the kills to mean much: {counts}"
+    begun = time.monotonic()
     with capsys.disabled():
-        print("\n" + "\n".join(f"  {name:<14}{value:>6}" for name, value in counts.items()))
+        print(f"\nORCHESTRATOR_SEED={seed}")
+    with world(tmp_path) as here:
+        server = here.serve(parts=parts).start()
+        with Takeovers(server.rows) as takeovers:
+            kills = kill_again_and_again(server, random.Random(seed), takeovers)
+            server.start()
+            counts = finish(server)
+        figures = {"seed": seed, "kills": kills, **counts, **takeovers.summary(), "took s": round(time.monotonic() - begun)}
+    report(f"random-{'+'.join(parts)}", figures, capsys.disabled)
+    assert counts["runs begun"] == counts["runs ended"], figures
+    assert counts["acknowledged"] >= kills / 4, f"too few alerts for the kills to mean much: {figures}"
+
+
+@pytest.mark.parametrize("victims", [("web",), ("worker",), ("web", "worker")], ids="+".join)
+def test_one_life_killed_at_every_station(tmp_path, capsys, victims):
+    """Web, worker or both killed at each station of one incident's life: it goes on each time, and is repaired once."""
+    with world(tmp_path, nap_s=4.0) as here:
+        settings = {"alertmanager__url": here.monitoring.url, "worker__reconcile_s": 3600, "context__deadline_s": 20}
+        server = here.serve(parts=("web", "worker"), **settings).start()
+        with Takeovers(server.rows) as takeovers:
+
+            def kill_at(status):
+                server.wait_status("a1", status)
+                server.kill(*victims)
+                takeovers.note() if "worker" in victims else None
+                return server
+
+            paths = {"received": "/api/v2/alerts", "investigating": "/api/v1/rules", "proposed": "/api/v1/alerts"}
+            here.monitoring.hold(paths["received"])
+            server.alert("a1", name="Ask")
+            for status, path in paths.items():
+                server.wait_status("a1", status)
+                until(lambda path=path: here.monitoring.asked[path], what=f"{path} was asked")
+                kill_at(status)
+                later = {"received": "/api/v1/rules", "investigating": "/api/v1/alerts"}.get(status)
+                if later:
+                    here.monitoring.hold(later)
+                    here.monitoring.asked[later] = 0
+                here.monitoring.release(path)
+                server.start()
+            kill_at("awaiting_approval").start()
+            asked = server.incident("a1")["approval"]
+            shown = server.get(f"/api/v1/approvals/{asked}")
+            server.post(f"/api/v1/approvals/{asked}/approve", {"digest": shown["digest"]}).raise_for_status()
+            until(lambda: here.ledger.has("a1", "begin"), what="the play has begun")
+            kill_at("executing")
+            here.monitoring.hold("/api/v1/alerts")
+            server.start()
+            kill_at("verifying")
+            here.monitoring.release()
+            server.start()
+            assert server.wait_status("a1", "resolved")["approval"] == asked
+            counts = finish(server)
+        one_run(server, "a1")
+        report(f"one-life-{'+'.join(victims)}", {"kills": 6, **counts, **takeovers.summary()}, capsys.disabled)
 
 
 def one_run(server, item):
@@ -159,7 +215,7 @@ def test_kill_with_everything_below(tmp_path):
         settled.raise_for_status()
         until(lambda: here.ledger.has("b1", "begin"), what="the host is free")
         assert [line for line in here.ledger.lines() if line[1] == "a1"] == [(found["run"]["id"], "a1", "begin")]
-        assert Rows(server.data_dir)("SELECT count(*) FROM slot WHERE incident = ?", found["id"]) == [(0,)]
+        assert server.rows("SELECT count(*) FROM slot WHERE incident = ?", found["id"]) == [(0,)]
         server.kill()
         kill_plays(here)
 

@@ -9,7 +9,8 @@ import sqlite3
 
 import psycopg2
 import pytest
-from durability.harness import Rows, check_everything, wait_all_ended, world
+from durability.checks import check_everything, wait_all_ended
+from durability.harness import world
 from postgresql import PostgresServer, find_postgres
 from services import free_port, until
 
@@ -20,7 +21,7 @@ def test_locked_database_answers_503_and_keeps_nothing(tmp_path):
     """While the database cannot be written a delivery is refused whole, so that Alertmanager sends it again; then it is taken."""
     with world(tmp_path) as here:
         server = here.serve().start()
-        rows = Rows(server.data_dir)
+        rows = server.rows
         before = rows("SELECT (SELECT count(*) FROM incident), (SELECT count(*) FROM delivery), (SELECT count(*) FROM audit)")
         with contextlib.closing(sqlite3.connect(server.data_dir / "orchestrator.db", timeout=60, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
