@@ -12,8 +12,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from orchestrator.card import Decided
 from orchestrator.errors import Conflict, Expired, Forbidden, InvalidRequest
-from orchestrator.model import Actor, Alert, Answer, Approval, ApprovalState, Grant, Proposal, Role, UndoPolicy
+from orchestrator.model import Actor, Alert, Answer, Approval, ApprovalState, Covered, Grant, Proposal, Role, UndoPolicy
 
 Check = Callable[[Mapping[str, Any]], list[str]]
 """Parameters → what is wrong with them, an empty list where nothing is."""
@@ -68,14 +69,14 @@ def answer(approval: Approval, actor: Actor, given: Answer, now: datetime, check
         )
     recorded = replace(given, actor=actor.name, at=now, reason=given.reason.strip())
     if not given.approve:
-        if not recorded.reason:
-            raise InvalidRequest("reason: is empty. Mend: say in a few words why not.")
+        _require_words("reason", recorded.reason, "say in a few words why not")
         return replace(approval, state=ApprovalState.REJECTED, answers=(*approval.answers, recorded))
     _require_another_person(approval, actor)
     narrowed = narrow(approval.proposal, given.hosts, given.pins)
     _require_valid(narrowed, given, check)
     _require_same_narrowing(approval, narrowed)
-    answered = replace(approval, answers=(*approval.answers, recorded))
+    # Somebody is at work on it: it is no longer hidden from the person who is needed next.
+    answered = replace(approval, answers=(*approval.answers, recorded), snoozed_until=None, snoozed_by="")
     return replace(answered, state=ApprovalState.GRANTED) if answered.have >= _need(approval) else answered
 
 
@@ -125,6 +126,131 @@ def grant(approval: Approval, grant_id: str) -> Grant:
     )
 
 
+# ---------------------------------------------------------------- other things that people do with a question
+
+
+def snooze(approval: Approval, actor: Actor, until: datetime, now: datetime) -> Approval:
+    """Hide a question from what needs somebody now until a time; it stays in every list and expires all the same.
+
+    Raises:
+        Forbidden: not an approver.
+        Conflict: decided already.
+        Expired: the time is over.
+        InvalidRequest: `until` is past, or not before the question expires: a snooze must not let it lapse unseen.
+    """
+    _require_approver(approval, actor)
+    _require_undecided(approval, now)
+    if until <= now:
+        raise InvalidRequest(f"until: {_moment(until)} is past. Mend: name a later time.")
+    if until >= approval.expires_at:
+        raise InvalidRequest(
+            f"until: the question expires at {_moment(approval.expires_at)}, and a snooze must end before. Mend: snooze for less, or reject."
+        )
+    return replace(approval, snoozed_until=until, snoozed_by=actor.name)
+
+
+def hand_over(approval: Approval, actor: Actor, to: str, reason: str, now: datetime) -> Approval:
+    """Hand a question to a person or a group; who may answer it, and when it expires, stays as it is.
+
+    Raises:
+        Forbidden: not an approver.
+        Conflict: decided already.
+        Expired: the time is over.
+        InvalidRequest: no reason, or nobody named.
+    """
+    _require_approver(approval, actor)
+    _require_undecided(approval, now)
+    _require_words("to", to, "name a person or a group")
+    _require_words("reason", reason, "say in a few words why")
+    return replace(
+        approval, escalated_to=to.strip(), escalated_by=actor.name, escalated_why=reason.strip(), snoozed_until=None, snoozed_by=""
+    )
+
+
+def replaced(approval: Approval, actor: Actor, entry: str, reason: str, now: datetime) -> Approval:
+    """Make a question void because a person chose another entry instead.
+
+    Raises:
+        Forbidden: not an approver.
+        Conflict: decided already.
+        Expired: the time is over.
+        InvalidRequest: no reason.
+    """
+    _require_approver(approval, actor)
+    _require_undecided(approval, now)
+    _require_words("reason", reason, "say in a few words why the other one")
+    why = f"{actor.name} chose {entry} instead: {reason.strip()}"
+    return replace(approval, state=ApprovalState.VOID, closed_by=actor.name, closed_at=now, closed_why=why, chosen=entry)
+
+
+def decided(approval: Approval) -> Decided | None:
+    """Return how a question was decided, by whom and when, None where it was not."""
+    yes = [one for one in approval.answers if one.approve]
+    no = next((one for one in approval.answers if not one.approve), None)
+    match approval.state:
+        case ApprovalState.PENDING:
+            return None
+        case ApprovalState.GRANTED:
+            by = tuple(dict.fromkeys(one.actor for one in yes))
+            at = yes[-1].at if yes else None
+            return Decided(approval.state, by, at, yes[-1].reason if yes else "", f"approved by {' and '.join(by) or 'policy'}{_at(at)}.")
+        case ApprovalState.REJECTED:
+            who, at, reason = (no.actor, no.at, no.reason) if no else ("a person", None, "")
+            return Decided(approval.state, (who,), at, reason, f"rejected by {who}{_at(at)}{': ' + reason if reason else ''}.")
+        case ApprovalState.EXPIRED:
+            words = f"expired at {_moment(approval.expires_at)}."
+            return Decided(approval.state, (), approval.expires_at, "", words)
+        case ApprovalState.VOID:
+            why = approval.closed_why or "the alert resolved or the incident ended before an answer"
+            by = (approval.closed_by,) if approval.closed_by else ()
+            return Decided(approval.state, by, approval.closed_at, approval.closed_why, f"void{_at(approval.closed_at)}: {why}.")
+
+
+def changes(shown: Covered, now: Covered) -> list[str]:
+    """Return what differs between what was shown and what is there now, in plain words; empty where nothing does.
+
+    Args:
+        shown: what the question covered.
+        now: the same, made anew.
+    """
+    words = _differing("the file", shown.files, now.files)
+    words += [f"{host} is not covered any more" for host in sorted(set(shown.variables) - set(now.variables))]
+    words += [f"{host} came in" for host in sorted(set(now.variables) - set(shown.variables))]
+    for host in sorted(set(shown.variables) & set(now.variables)):
+        words += _differing(f"{host}'s variable", shown.variables[host], now.variables[host])
+    words += _differing("the alert's label", shown.labels, now.labels)
+    before, after = ({name: _canonical(value) for name, value in one.parameters.items()} for one in (shown, now))
+    return words + _differing("the parameter", before, after)
+
+
+def _differing(what: str, before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    words = []
+    for name in sorted({*before, *after}):
+        if name not in after:
+            words.append(f"{what} {name} is gone")
+        elif name not in before:
+            words.append(f"{what} {name} is new")
+        elif before[name] != after[name]:
+            words.append(f"{what} {name} changed")
+    return words
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _at(moment: datetime | None) -> str:
+    return f" at {_moment(moment)}" if moment else ""
+
+
+# ---------------------------------------------------------------- what an answer has to be
+
+
+def _require_words(name: str, words: str, mend: str) -> None:
+    if not words.strip():
+        raise InvalidRequest(f"{name}: is empty. Mend: {mend}.")
+
+
 def _need(approval: Approval) -> int:
     """Return how many people are needed: at least one, whatever was stored."""
     return max(approval.need, approval.verdict.need, 1)
@@ -140,18 +266,12 @@ def _require_approver(approval: Approval, actor: Actor) -> None:
 
 
 def _require_undecided(approval: Approval, now: datetime) -> None:
-    match approval.state:
-        case ApprovalState.GRANTED:
-            people = dict.fromkeys(one.actor for one in approval.answers if one.approve)
-            raise Conflict(f"decided already: approved by {' and '.join(people) or 'policy'}.")
-        case ApprovalState.REJECTED:
-            said = next((one for one in approval.answers if not one.approve), None)
-            raise Conflict(f"decided already: rejected by {said.actor if said else 'a person'}.")
-        case ApprovalState.VOID:
-            raise Conflict("decided already: void, the alert resolved or the incident ended before an answer.")
-        case ApprovalState.PENDING | ApprovalState.EXPIRED:
-            if approval.state is ApprovalState.EXPIRED or now >= approval.expires_at:
-                raise Expired(f"expired at {approval.expires_at:%Y-%m-%d %H:%M:%S} UTC. Mend: retry the incident to be asked anew.")
+    known = decided(approval)
+    if known is not None and known.state is not ApprovalState.EXPIRED:
+        by = {"state": str(known.state), "by": list(known.by), "at": known.at.isoformat() if known.at else None, "reason": known.reason}
+        raise Conflict(f"decided already: {known.words}", decided=by)
+    if approval.state is ApprovalState.EXPIRED or now >= approval.expires_at:
+        raise Expired(f"expired at {_moment(approval.expires_at)}. Mend: retry the incident to be asked anew.")
 
 
 def _require_another_person(approval: Approval, actor: Actor) -> None:

@@ -76,7 +76,16 @@ class NotFound(OrchestratorError):
 
 
 class Conflict(OrchestratorError):
-    """Decided already, or the world changed since; the message says by whom or what."""
+    """Decided already, or the world changed since; the message says by whom or what.
+
+    Args:
+        message: what a person reads.
+        members: the same for programs, JSON values: `decided` or `changed`.
+    """
+
+    def __init__(self, message: str, **members: object) -> None:
+        super().__init__(message)
+        self.members = members
 
 
 class Expired(OrchestratorError):

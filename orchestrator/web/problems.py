@@ -77,9 +77,9 @@ def for_person() -> bool:
     )
 
 
-def failed(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+def failed(status: int, detail: str, headers: Mapping[str, str] | None = None, members: Mapping[str, Any] | None = None) -> Response:
     """Return the error as a page or as a problem document, whichever the caller reads."""
-    answer = problem(status, detail)
+    answer = problem(status, detail, **(members or {}))
     if for_person():
         page = render_template("error.html", status=status, title=HTTPStatus(status).phrase, detail=detail, mend=_MENDS.get(status, ""))
         answer.set_data(page.encode("utf-8", "replace"))
@@ -102,7 +102,7 @@ def _ours(error: errors.OrchestratorError) -> Response:
         current_app.logger.error("%s %s: %s", request.method, request.path, error)
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
         return failed(status, "The server failed at this request; its log says why.")
-    return failed(status, str(error) or HTTPStatus(status).phrase)
+    return failed(status, str(error) or HTTPStatus(status).phrase, members=getattr(error, "members", None))
 
 
 def _flasks(error: HTTPException) -> Any:
