@@ -143,7 +143,8 @@ def _play(folder: Path, request: Mapping[str, Any], keep: Keeper, watch: Watch) 
     runner.config.env.pop("ANSIBLE_HOST_KEY_CHECKING", None)
     # plugins of an entry must not leave compiled files in the snapshot, which is verified file by file
     runner.config.env["PYTHONDONTWRITEBYTECODE"] = "1"
-    if request["start_by"] is not None and boot_clock() > request["start_by"]:
+    start_by = request.get("start_by")  # a program that was replaced while it ran may not know it
+    if start_by is not None and boot_clock() > start_by:
         return None, LATE
     runner.run()
     return runner.rc, str(runner.status)
