@@ -6,6 +6,7 @@ import json
 import statistics
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -79,6 +80,7 @@ def check_everything(server: Serve) -> dict[str, Any]:
         "found": len(set(world.acknowledged.values()) & set(ends)),
         "resolved": resolved,
         "with a person": len(ends) - resolved,
+        "reasons": dict(Counter(reason for status, reason, _ in ends.values() if status != "resolved")),
         "runs begun": len({run for run, _, what in world.ledger.lines() if what == "begin"}),
         "runs ended": len({run for run, _, what in world.ledger.lines() if what == "end"}),
         "runs unknown": len(unknown),
