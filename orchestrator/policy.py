@@ -12,7 +12,23 @@ from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from orchestrator.errors import SettingsError
-from orchestrator.model import Agreement, Choice, Effect, Entry, EntryKind, Guard, Host, Mode, Proposal, Reason, Risk, Verdict
+from orchestrator.model import (
+    Agreement,
+    Alert,
+    Choice,
+    Effect,
+    Entry,
+    EntryKind,
+    Guard,
+    Host,
+    Mode,
+    Proposal,
+    Reason,
+    Risk,
+    StandingGrant,
+    StandingState,
+    Verdict,
+)
 
 
 class WindowLike(Protocol):
@@ -125,6 +141,49 @@ def active_windows(windows: Sequence[WindowLike], now: datetime, hosts: Sequence
     """
     names = {host.name for host in hosts} | {group for host in hosts for group in host.groups}
     return tuple(one.name for one in windows if (not one.hosts or names & set(one.hosts)) and _covers(one, now.astimezone(UTC)))
+
+
+# ---------------------------------------------------------------- standing grants
+
+STANDING_ANSWERS = frozenset({Reason.MODE_ASKS, Reason.RISK_ASKS})
+"""The only reasons to ask that a standing grant answers: the others are guards, and no grant overrides a guard."""
+
+
+def may_mint(verdict: Verdict) -> bool:
+    """Return whether nothing but the mode and the risk ask for a person, which is what a standing grant stands in for."""
+    return verdict.effect is Effect.ASK and bool(verdict.reasons) and set(verdict.reasons) <= STANDING_ANSWERS
+
+
+def not_covered(
+    grant: StandingGrant, proposal: Proposal, alert: Alert, digest: str, variables: Mapping[str, str], need: int, now: datetime
+) -> str:
+    """Return why a standing grant does not cover a proposal, in plain words; an empty string where it does.
+
+    Args:
+        grant: as it stands.
+        proposal: what would run.
+        alert: why it would run.
+        digest: of the entry's snapshot now.
+        variables: host → keyed hash of its resolved variables now.
+        need: how many people the entry's risk asks for now.
+        now: the database's time.
+    """
+    if grant.state is not StandingState.ACTIVE or now >= grant.until or grant.left <= 0:
+        state = grant.state if grant.state is not StandingState.ACTIVE else StandingState.EXPIRED
+        return f"the standing grant is {state.replace('_', ' ')}"
+    if grant.entry != proposal.entry:
+        return f"it is for {grant.entry}"
+    if grant.digest != digest:
+        return f"{grant.entry} has changed since it was given"
+    if len(set(grant.by)) < max(need, grant.need):
+        return f"{max(need, grant.need)} people have to give it"
+    if not proposal.hosts or set(proposal.hosts) - set(grant.hosts):
+        return f"it is for {', '.join(grant.hosts)} only"
+    if moved := sorted(host for host in proposal.hosts if grant.variables.get(host) != variables.get(host)):
+        return f"the variables of {', '.join(moved)} have changed since it was given"
+    if grant.alertnames and alert.name not in grant.alertnames:
+        return f"it is for {', '.join(grant.alertnames)} only"
+    return ""
 
 
 # ---------------------------------------------------------------- what denies
