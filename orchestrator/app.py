@@ -19,7 +19,7 @@ from orchestrator.chores import Chores
 from orchestrator.data_folder import DataFolder
 from orchestrator.desk.acting import Acting
 from orchestrator.engine import Engine
-from orchestrator.errors import InventoryError
+from orchestrator.errors import InventoryError, OrchestratorError
 from orchestrator.lifecycle import Signal, Step
 from orchestrator.matcher import matches_all
 from orchestrator.metrics import Metrics
@@ -151,9 +151,13 @@ class Orchestrator(Acting):
 
     def _open_database(self) -> None:
         """Make or check the tables; one machine's SQLite is upgraded at once, a copy kept, and PostgreSQL by `orchestrator db upgrade`."""
-        if self.store.db.is_sqlite and (done := upgrade(self.store.db, self.store.chain)):
-            log.warning("%s", done)
-        self.store.db.create()
+        try:
+            if self.store.db.is_sqlite and (done := upgrade(self.store.db, self.store.chain)):
+                log.warning("%s", done)
+            self.store.db.create()
+        except OrchestratorError:
+            self.store.db.close()
+            raise
 
     def _advance(self, incident: Incident, signals: Sequence[Signal], owner: str) -> Step:
         return self.wiring.advance(incident, signals, owner)

@@ -19,6 +19,9 @@ from playhouse.db_url import connect
 from orchestrator.errors import SchemaMismatch, SettingsError, StoreUnavailable
 from orchestrator.store.tables import SCHEMA_VERSION, Tables, append_only, make_tables
 
+ENDING_S = 2
+"""How long a program that ends may still have the database open."""
+
 
 class Database:
     """A database with our tables.
@@ -145,18 +148,25 @@ class Database:
         """Return, in words, which other programs have this database open now; empty: none.
 
         On SQLite a file in WAL mode can leave that mode only while nobody else has it open. On PostgreSQL the connections
-        of the same user count.
+        of the same user count. A program that has just ended is given a moment to be gone.
         """
+        for _ in range(ENDING_S * 5):
+            if not (found := self._others()):
+                return ""
+            time.sleep(0.2)
+        return found
+
+    def _others(self) -> str:
         if self.is_sqlite:
             self.close()
             try:
-                with closing(sqlite3.connect(self.url.removeprefix("sqlite:///"), timeout=0.5)) as alone:
+                with closing(sqlite3.connect(self.url.removeprefix("sqlite:///"), timeout=0)) as alone:
                     alone.execute("PRAGMA journal_mode = DELETE")
             except sqlite3.OperationalError as error:
                 return f"another program ({error})"
             return ""
         asked = (
-            "SELECT coalesce(client_addr::text, 'a socket') || ' (pid ' || pid || ')' FROM pg_stat_activity WHERE datname = current_database()"
+            "SELECT coalesce(host(client_addr), 'a socket') || ' (pid ' || pid || ')' FROM pg_stat_activity WHERE datname = current_database()"
             " AND usename = current_user AND pid <> pg_backend_pid() AND backend_type = 'client backend' ORDER BY pid"
         )
         with self.reading():
