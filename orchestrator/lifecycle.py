@@ -20,11 +20,14 @@ from orchestrator.model import (
     OPEN,
     Agreement,
     Alert,
+    Alternative,
     Approval,
     ApprovalState,
     CheckMode,
     Choice,
+    Claim,
     Context,
+    Covered,
     Effect,
     Entry,
     Grant,
@@ -39,6 +42,7 @@ from orchestrator.model import (
     RunKind,
     RunRequest,
     RunState,
+    StandingGrant,
     Status,
     UndoPolicy,
     Verdict,
@@ -89,6 +93,8 @@ VERIFY_POLL_S = 2.0
 BLOCKED_POLL_S = 2.0
 REJUDGE_S = 30.0
 OBSERVED_S = 300.0
+STALE_S = 5.0
+CHECK_TIMEOUT_S = 120.0
 FOREVER = float("inf")
 """Wait until something comes in."""
 
@@ -98,7 +104,7 @@ class Signal:
     """Something that came in from outside."""
 
     kind: str
-    """`resolved`, `firing`, `parent`, `answered`, `cancel`, `close`, `take`, `retry`, `undo`, `settle`."""
+    """`resolved`, `firing`, `parent`, `answered`, `choose`, `cancel`, `close`, `take`, `retry`, `undo`, `settle`."""
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -122,6 +128,12 @@ class Step:
     """Whether the latest changing run helped; feeds the breaker."""
     heeded: int | None = None
     """How many of the signals were taken in, the first ones; None: all."""
+    mint: str = ""
+    """Count one run of this standing grant down; if it has none left, the step does not count and is made again."""
+    holds: str = ""
+    """This standing grant must not be taken back; if it is, the step does not count and is made again."""
+    checked: Run | None = None
+    """The check run made again: the open approval shows this one from now on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +167,16 @@ class Rooms:
     paused: Callable[[], str]
     approval_ttl_s: float
     max_attempts: int
+    covered: Callable[[Incident], Covered] = lambda _: Covered()
+    """What the digest of the proposal covers, piece by piece."""
+    standing: Callable[[Incident, Verdict], StandingGrant | None] = lambda _incident, _verdict: None
+    """The standing grant that answers for people here, None where a person has to."""
+    standing_holds: Callable[[Incident, Verdict], bool] = lambda _incident, _verdict: False
+    """Whether the standing grant that the incident's grant came from still answers."""
+    stale: Callable[[Incident], bool | None] = lambda _: False
+    """Whether the check run has to be made again; None: yes, but its host is still being changed."""
+    differences: Callable[[Incident, Covered], list[str]] = lambda _incident, _covered: []
+    """What differs from what was shown, in plain words."""
 
 
 def advance(incident: Incident, signals: Sequence[Signal], rooms: Rooms) -> Step:
@@ -246,35 +268,64 @@ def _propose(incident: Incident, rooms: Rooms) -> Step:
     if verdict.effect is Effect.DENY:
         return _denied(incident, verdict, judged)
     if verdict.effect is Effect.ALLOW:
-        grant = Grant(
-            id=f"{incident.id}:{incident.attempt}",
-            digest=digest,
-            hosts=proposal.hosts,
-            parameters=proposal.parameters,
-            by=("policy",),
-            undo_shown=entry.undo_policy is UndoPolicy.AUTO,
-        )
-        return move(incident.evolve(grant=grant), Status.EXECUTING, None, "The policy allows it without a person.", events=(judged,))
+        return _granted_by_policy(incident, entry, judged)
+    standing = rooms.standing(incident, verdict)
+    if standing is not None:
+        return _minted(incident, entry, standing, judged)
+    return _ask(incident, entry, verdict, snapshot, judged, rooms)
+
+
+def _granted_by_policy(incident: Incident, entry: Entry, judged: Happening) -> Step:
+    grant = _single_use(incident, entry, ("policy",))
+    return move(incident.evolve(grant=grant), Status.EXECUTING, None, "The policy allows it without a person.", events=(judged,))
+
+
+def _minted(incident: Incident, entry: Entry, standing: StandingGrant, judged: Happening) -> Step:
+    """Let a standing grant answer: it mints the right to run this once."""
+    grant = replace(_single_use(incident, entry, standing.by), standing=standing.id)
+    minted = Happening(
+        "standing.minted",
+        data={
+            "grant": standing.id,
+            "entry": entry.id,
+            "hosts": list(grant.hosts),
+            "parameters": dict(grant.parameters),
+            "digest": grant.digest,
+            "by": list(standing.by),
+            "number": standing.used + 1,
+            "most": standing.max_runs,
+        },
+    )
+    detail = f"The standing grant {standing.id} of {' and '.join(standing.by)} allows it, run {standing.used + 1} of {standing.max_runs}."
+    step = move(incident.evolve(grant=grant), Status.EXECUTING, None, detail, events=(judged, minted))
+    return replace(step, mint=standing.id)
+
+
+def _single_use(incident: Incident, entry: Entry, by: tuple[str, ...]) -> Grant:
+    proposal = _proposal(incident)
+    return Grant(
+        id=f"{incident.id}:{incident.attempt}",
+        digest=incident.digest,
+        hosts=proposal.hosts,
+        parameters=proposal.parameters,
+        by=by,
+        undo_shown=entry.undo_policy is UndoPolicy.AUTO,
+    )
+
+
+def _ask(incident: Incident, entry: Entry, verdict: Verdict, snapshot: str, judged: Happening, rooms: Rooms) -> Step:
+    """Make the check run where the entry has one, then ask people."""
+    proposal = _proposal(incident)
     runs: tuple[Run, ...] = ()
     if entry.check_mode is not CheckMode.NONE:
-        request = RunRequest(
-            id=f"{incident.id}:{incident.attempt}:{RunKind.CHECK}:{_stamp(rooms.now())}",
-            kind=RunKind.CHECK,
-            entry=entry.id,
-            playbook="playbook.yml",
-            hosts=proposal.hosts,
-            snapshot=snapshot,
-            parameters=proposal.parameters,
-            timeout_s=min(entry.timeout_s, 120.0),
-        )
-        incident = incident.evolve(check=rooms.play(incident, request))
+        incident = incident.evolve(check=rooms.play(incident, _check_request(incident, entry, snapshot, rooms.now())))
         runs = (incident.check,) if incident.check else ()
     approval = _question(incident, entry, verdict, rooms)
     asked = Happening(
         "approval.asked",
         data={
             "approval": approval.id,
-            "digest": digest,
+            "digest": incident.digest,
             "entry": entry.id,
             "hosts": list(proposal.hosts),
             "need": approval.need,
@@ -294,6 +345,20 @@ def _propose(incident: Incident, rooms: Rooms) -> Step:
     return replace(step, ask=approval, runs=runs)
 
 
+def _check_request(incident: Incident, entry: Entry, snapshot: str, now: datetime) -> RunRequest:
+    proposal = _proposal(incident)
+    return RunRequest(
+        id=f"{incident.id}:{incident.attempt}:{RunKind.CHECK}:{_stamp(now)}",
+        kind=RunKind.CHECK,
+        entry=entry.id,
+        playbook="playbook.yml",
+        hosts=proposal.hosts,
+        snapshot=snapshot,
+        parameters=proposal.parameters,
+        timeout_s=min(entry.timeout_s, CHECK_TIMEOUT_S),
+    )
+
+
 def _await_answer(incident: Incident, rooms: Rooms) -> Step:
     approval = rooms.approval(incident.approval)
     match approval.state:
@@ -304,14 +369,35 @@ def _await_answer(incident: Incident, rooms: Rooms) -> Step:
         case ApprovalState.REJECTED:
             last = approval.answers[-1]
             return _escalate(incident, Reason.REJECTED, f"Rejected by {last.actor}: {last.reason}")
+        case ApprovalState.VOID if approval.chosen:
+            return Step(incident, wait_s=BLOCKED_POLL_S)  # what was chosen instead is on its way, written with this state
         case ApprovalState.EXPIRED | ApprovalState.VOID:
             return _escalate(incident, Reason.EXPIRED, "The approval is no longer open.")
         case ApprovalState.PENDING:
             left_s = (approval.expires_at - rooms.now()).total_seconds()
             if left_s > 0:
-                return Step(incident, wait_s=left_s)
+                return _check_again(incident, rooms) or Step(incident, wait_s=left_s)
             step = _escalate(incident, Reason.EXPIRED, "Nobody answered in time.")
             return replace(step, settle_approval=(approval.id, ApprovalState.EXPIRED))
+
+
+def _check_again(incident: Incident, rooms: Rooms) -> Step | None:
+    """Make a stale check run again, once its host is no longer being changed; None where it still holds."""
+    stale = rooms.stale(incident) if incident.check is not None else False
+    entry = rooms.entry(_proposal(incident).entry)
+    if stale is False or entry is None:
+        return None
+    if stale is None:
+        return Step(incident, wait_s=STALE_S)
+    try:
+        digest, snapshot = rooms.bind(incident)
+    except (ExecutionError, InventoryError):
+        return None
+    if digest != incident.digest:
+        return None  # what was shown has changed; an answer will be refused and says so
+    run = rooms.play(incident, _check_request(incident, entry, snapshot, rooms.now()))
+    again = Happening("check.repeated", data={"run": run.id, "outcome": run.outcome, "changed": run.changed})
+    return Step(incident.evolve(check=run), (again,), wait_s=STALE_S, runs=(run,), checked=run)
 
 
 def _execute(incident: Incident, rooms: Rooms) -> Step:
@@ -353,8 +439,7 @@ def _prepare(incident: Incident, rooms: Rooms) -> Step:
     except (ExecutionError, InventoryError) as error:
         return _escalate(incident, Reason.CHANGED, str(error), free=True)
     if digest != grant.digest:
-        detail = "The playbook, its parameters or the host's variables changed since they were approved."
-        return _escalate(incident, Reason.CHANGED, detail, free=True)
+        return _escalate(incident, Reason.CHANGED, _changed_since(incident, rooms), free=True)
     if incident.kind is RunKind.APPLY:
         refused = _refused_now(incident, rooms)
         if refused:
@@ -381,7 +466,17 @@ def _prepare(incident: Incident, rooms: Rooms) -> Step:
             "by": list(grant.by),
         },
     )
-    return Step(incident.evolve(run=intent, blocked_by=""), (written,), intent=request)
+    holds = grant.standing if incident.kind is RunKind.APPLY else ""
+    return Step(incident.evolve(run=intent, blocked_by=""), (written,), intent=request, holds=holds)
+
+
+def _changed_since(incident: Incident, rooms: Rooms) -> str:
+    """Return what changed since the grant was given, in plain words."""
+    named: list[str] = []
+    if incident.approval and _granted(incident).by_person:
+        named = rooms.differences(incident, rooms.approval(incident.approval).covered)
+    what = "; ".join(named) or "the playbook, its roles, its parameters or the host's variables"
+    return f"Changed since it was approved: {what}."
 
 
 def _refused_now(incident: Incident, rooms: Rooms) -> Step | None:
@@ -391,7 +486,13 @@ def _refused_now(incident: Incident, rooms: Rooms) -> Step | None:
         return _denied(incident, verdict, None)
     shown = set(incident.verdict.reasons) if incident.verdict else set()
     fresh = (set(verdict.reasons) - shown) & {Reason.CANNOT_CONFIRM, Reason.PRECONDITION, Reason.AUTO_OFF}
-    if verdict.effect is Effect.ASK and (_granted(incident).by == ("policy",) or fresh):
+    grant = _granted(incident)
+    if grant.standing:
+        if not rooms.standing_holds(incident, verdict):
+            detail = "The standing grant no longer answers for it; it is judged anew."
+            return move(incident.evolve(verdict=verdict, grant=None), Status.PROPOSED, None, detail)
+        return None
+    if verdict.effect is Effect.ASK and (not grant.by_person or fresh):
         return move(incident.evolve(verdict=verdict, grant=None), Status.PROPOSED, None, "Something changed; a person is asked.")
     return None
 
@@ -540,11 +641,38 @@ def _heed_person(incident: Incident, signal: Signal) -> Step | None:
         case "retry" if incident.status in (Status.ESCALATED, Status.SUPPRESSED):
             again = _blank(incident).evolve(attempt=incident.attempt + 1, tried=(), parent="", taken_by="")
             return move(again, Status.RECEIVED, None, f"Tried again by {actor}.", actor=actor)
+        case "choose" if incident.status is Status.AWAITING_APPROVAL and signal.data.get("approval") == incident.approval:
+            return _choose(incident, signal, actor)
         case "undo" if incident.status is Status.ESCALATED and incident.grant is not None and _is_apply(incident.run):
-            undoing = incident.evolve(kind=RunKind.UNDO, run=None, grant=replace(incident.grant, by=(actor,), digest=incident.digest))
+            own = replace(incident.grant, by=(actor,), digest=incident.digest, standing="")
+            undoing = incident.evolve(kind=RunKind.UNDO, run=None, grant=own)
             return move(undoing, Status.EXECUTING, Reason.PERSON_CHOICE, f"Undo asked for by {actor}.", actor=actor)
         case _:
             return None
+
+
+def _choose(incident: Incident, signal: Signal, actor: str) -> Step:
+    """Propose what a person chose instead: with a check and a digest of its own; who chose it is its proposer."""
+    before, data = _proposal(incident), signal.data
+    hosts = tuple(str(host) for host in data["hosts"])
+    entry, reason = str(data["entry"]), str(data.get("reason", ""))
+    others = tuple(one for one in before.alternatives if one.entry != entry)
+    proposal = Proposal(
+        choice=Choice.RUN,
+        agreement=Agreement.PERSON,
+        engine="person",
+        summary=f"{actor} chose {entry} on {', '.join(hosts)} instead of {before.entry}: {reason}",
+        entry=entry,
+        hosts=hosts,
+        parameters=dict(data.get("parameters", {})),
+        origins=dict(data.get("origins", {})),
+        claims=(Claim(f"{actor}: {reason}"),),
+        alternatives=(Alternative(before.entry, f"Proposed before; {actor} chose {entry}.", before.hosts, before.parameters), *others),
+        proposer=actor,
+    )
+    chosen = Happening("proposal.chosen", actor, {"approval": incident.approval, "instead_of": before.entry, **_told(proposal)})
+    fresh = incident.evolve(proposal=proposal, verdict=None, grant=None, approval="", check=None, digest="")
+    return move(fresh, Status.PROPOSED, Reason.PERSON_CHOICE, proposal.summary, actor=actor, events=(chosen,))
 
 
 def _is_apply(run: Run | None) -> bool:
@@ -670,6 +798,7 @@ def _question(incident: Incident, entry: Entry, verdict: Verdict, rooms: Rooms) 
         approvers=entry.approvers,
         undo=entry.undo_policy,
         check=incident.check,
+        covered=rooms.covered(incident),
     )
 
 

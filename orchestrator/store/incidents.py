@@ -105,7 +105,7 @@ class Incidents(Intake):
             self._chain.lock(identity)
             if not self._held(identity, claim.owner, now):
                 raise LeaseLost(identity)
-            if step.settle_approval and not self._settle_approval(*step.settle_approval):
+            if not self._counts(step):
                 return True
             wait_s = step.wait_s
             if step.intent is not None:
@@ -115,13 +115,16 @@ class Incidents(Intake):
                     step = Step(incident, wait_s=wait_s)
             if step.ask is not None:
                 self._runs.ask(step.ask)
+            if step.checked is not None:
+                self._runs.recheck(incident.approval, step.checked)
             for run in step.runs:
                 self._runs.save(run, identity)
             if step.effective is not None:
                 self._runs.judge(identity, effective=step.effective)
             if step.free:
-                self._runs.free(identity)
+                freed = self._runs.free(identity)
                 self._wake_blocked(now, wake)
+                self._wake_asked(freed, now, wake)
             for happening in step.events:
                 self._put_on_record(identity, incident.alert, happening)
             stay = self._write(claim, incident, wait_s, step.heeded, now)
@@ -177,6 +180,14 @@ class Incidents(Intake):
             return False
         return stay
 
+    def _counts(self, step: Step) -> bool:
+        """Whether what a step takes for granted still holds: its approval is open, its standing grant has a run left or still holds."""
+        if step.settle_approval and not self._settle_approval(*step.settle_approval):
+            return False
+        if step.mint and not self._standing.mint(step.mint):
+            return False
+        return not step.holds or self._standing.holds(step.holds)
+
     def _settle_approval(self, approval: str, state: ApprovalState) -> bool:
         done = self._runs.settle_approval(approval, state)
         return done or state is ApprovalState.VOID
@@ -187,6 +198,13 @@ class Incidents(Intake):
         for row in list(query.order_by(table.priority, table.id).limit(20)):
             table.update(run_at=now).where(table.id == row.id).execute()
             wake(row.id)
+
+    def _wake_asked(self, hosts: Sequence[str], now: int, wake: Callable[[str], None]) -> None:
+        """Wake incidents whose open question is about hosts that were just changed: their check run may be stale."""
+        table = self._t.incident
+        for identity in self._runs.asked_on(hosts) if hosts else ():
+            table.update(run_at=now).where(table.id == identity, table.status == Status.AWAITING_APPROVAL).execute()
+            wake(identity)
 
     def _wake_children(self, identity: str, now: int, wake: Callable[[str], None]) -> None:
         table = self._t.incident

@@ -26,6 +26,7 @@ from orchestrator.store.chain import Chain, moment
 from orchestrator.store.database import Database
 from orchestrator.store.outbox import Outbox
 from orchestrator.store.runs import Runs
+from orchestrator.store.standing import Standing
 
 INCIDENT: TypeAdapter[Incident] = TypeAdapter(Incident)
 OPEN_VALUES = [str(status) for status in OPEN]
@@ -41,6 +42,7 @@ class Rows:
     def __init__(self, db: Database, chain: Chain, runs: Runs, outbox: Outbox, new_id: Callable[[], str]) -> None:
         self._db, self._t = db, db.tables
         self._chain, self._runs, self._outbox = chain, runs, outbox
+        self._standing = Standing(db)
         self._new_id = new_id
 
     def insert(self, incident: Incident, now: int, run_at: int | None = None) -> None:

@@ -95,7 +95,7 @@ class Runs:
             result=RUN.dump_json(run).decode(),
             created_at=now,
         )
-        by_person = incident.grant is not None and incident.grant.by != ("policy",)
+        by_person = incident.grant is not None and incident.grant.by_person
         for host in request.hosts:
             self._t.run_host.create(run=request.id, host=host, entry=request.entry, by_person=by_person, at=now)
 
@@ -110,9 +110,14 @@ class Runs:
             query = table.update(state=str(RunState.RUNNING), node=node, started_at=now)
             return bool(query.where(table.id == run, table.state == str(RunState.INTENT)).execute())
 
-    def free(self, incident: str) -> None:
-        """Give back every slot of an incident, in the caller's transaction."""
-        self._t.slot.delete().where(self._t.slot.incident == incident).execute()
+    def free(self, incident: str) -> list[str]:
+        """Give back every slot of an incident, in the caller's transaction; return the hosts that are free now."""
+        table = self._t.slot
+        hosts = [
+            row.name.removeprefix("host:") for row in list(table.select().where(table.incident == incident)) if row.name.startswith("host:")
+        ]
+        table.delete().where(table.incident == incident).execute()
+        return hosts
 
     def slots(self) -> list[tuple[str, str]]:
         """Return (slot name, incident id) of everything that is taken."""
@@ -306,6 +311,23 @@ class Runs:
             return False
         self.answer(identity, lambda approval: replace(approval, state=state))
         return True
+
+    def recheck(self, identity: str, check: Run) -> None:
+        """Let an open approval show a check run that was made again, in the caller's transaction; what was hidden is shown again."""
+
+        def changed(before: Approval) -> Approval:
+            if before.state is not ApprovalState.PENDING:
+                return before
+            return replace(before, check=check, snoozed_until=None, snoozed_by="")
+
+        self.answer(identity, changed)
+
+    def asked_on(self, hosts: Sequence[str], limit: int = 50) -> list[str]:
+        """Return incidents whose open approval would run on any of these hosts, the newest questions first."""
+        table = self._t.approval
+        query = table.select(table.incident, table.data).where(table.state == str(ApprovalState.PENDING))
+        rows = list(query.order_by(table.created_at.desc()).limit(limit))
+        return [row.incident for row in rows if set(APPROVAL.validate_json(row.data).proposal.hosts) & set(hosts)]
 
     def approval(self, identity: str) -> Approval:
         """Return an approval.

@@ -107,9 +107,11 @@ class Standing:
         return bool(query.execute())
 
     def holds(self, identity: str) -> bool:
-        """Whether what it minted may still begin: not taken back, not void; asked in the caller's transaction."""
+        """Whether what it minted may still begin: not taken back, not void, not over; asked in the caller's transaction."""
         table = self._t.standing_grant
-        query = table.select(table.id).where(table.id == identity, table.state == str(StandingState.ACTIVE))
+        query = table.select(table.id).where(
+            table.id == identity, table.state == str(StandingState.ACTIVE), table.until > self._db.now_ms()
+        )
         return (query if self._db.is_sqlite else query.for_update()).first() is not None
 
 
