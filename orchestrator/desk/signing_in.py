@@ -155,6 +155,10 @@ class SigningIn:
         """End every session of a user except the one with the secret `but`; return how many."""
         return self.store.sessions.close_all(name, but=but)
 
+    def use_once(self, name: str) -> bool:
+        """Mark something that works once as used; True for the one caller that did."""
+        return self.store.people.use_once(f"used:{name}")
+
     def session_key(self) -> bytes:
         """Return the secret that signs cookies and links; machines that share a database share it."""
         own = self.data.secret("session.key")

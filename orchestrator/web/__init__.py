@@ -9,7 +9,7 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import BadRequest
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from orchestrator.web import acts, api, forms, pages, problems, slack, words
+from orchestrator.web import acts, api, forms, oidc, pages, problems, slack, words
 from orchestrator.web.events import Streams
 
 if TYPE_CHECKING:
@@ -55,9 +55,10 @@ def create_app(orchestrator: Orchestrator) -> Flask:
     app.before_request(_refuse_nul)
     app.after_request(_secure)
     problems.register(app)
-    for routes in (api.routes, acts.routes, slack.routes, forms.routes):
+    for routes in (api.routes, acts.routes, slack.routes, forms.routes, oidc.routes):
         app.register_blueprint(routes)
     pages.register(app)
+    oidc.register(app, orchestrator.settings.oidc)
     return app
 
 

@@ -6,7 +6,7 @@ import hmac
 import ipaddress
 import secrets
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from flask import g, request, session
@@ -130,6 +130,12 @@ def end_session() -> None:
     session.clear()
     if isinstance(secret, str) and secret:
         facade().close_session(secret)
+
+
+def ways() -> dict[str, Any]:
+    """Return how people may sign in: `passwords` (bool) and `oidc`, what its button says, empty where it is off."""
+    rules = facade().settings
+    return {"passwords": rules.login.passwords, "oidc": rules.oidc.label if rules.oidc.issuer else ""}
 
 
 def local_path(target: str) -> str:

@@ -104,7 +104,7 @@ def login() -> Any:
             raise Forbidden("This link has been used or is too old. Mend: log in, or set a password with `orchestrator user passwd`.")
         auth.start_session(actor, "link")
         return redirect("/", 303)
-    return render("login.html", next=auth.local_path(text("next") or "/"), fault="")
+    return render("login.html", next=auth.local_path(text("next") or "/"), fault="", ways=auth.ways(), hint=text("hint")[:200])
 
 
 @routes.post("/login")
@@ -123,7 +123,7 @@ def log_in() -> Any:
 
 
 def _refused(target: str, fault: str, status: int) -> Response:
-    page = render("login.html", next=target, fault=fault)
+    page = render("login.html", next=target, fault=fault, ways=auth.ways(), hint="")
     page.status_code = status
     return page
 
