@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from orchestrator import approval as approvals
 from orchestrator import policy, verify
+from orchestrator.binding import Binding
 from orchestrator.catalogue import check_names, check_parameters
 from orchestrator.context import Source, gather
 from orchestrator.context.infra import Diagnosis
@@ -140,7 +141,17 @@ class Wiring:
             paused=self.paused,
             approval_ttl_s=self.settings.policy.approval_ttl_s,
             max_attempts=self.settings.policy.max_attempts,
+            covered=self.binding.covered,
+            standing=self.binding.standing,
+            standing_holds=self.binding.standing_holds,
+            stale=self.binding.stale,
+            differences=self.binding.differences,
         )
+
+    @property
+    def binding(self) -> Binding:
+        """What answers are bound to."""
+        return Binding(self.store, self.playing.plays, self.catalogue, self.inventory, self.key)
 
     # ------------------------------------------------------------ small doors
 
