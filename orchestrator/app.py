@@ -19,7 +19,7 @@ from orchestrator.chores import Chores
 from orchestrator.data_folder import DataFolder
 from orchestrator.desk.acting import Acting
 from orchestrator.engine import Engine
-from orchestrator.errors import InventoryError, OrchestratorError
+from orchestrator.errors import InventoryError, OrchestratorError, UsageError
 from orchestrator.lifecycle import Signal, Step
 from orchestrator.matcher import matches_all
 from orchestrator.metrics import Metrics
@@ -42,6 +42,7 @@ from orchestrator.shipped import folder as shipped_folder
 from orchestrator.store import Linking, Store
 from orchestrator.store.backup import after_restore, backup, restore
 from orchestrator.store.migrations import upgrade
+from orchestrator.store.moving import MOVED, move
 from orchestrator.wiring import Troubles, Wiring
 
 log = logging.getLogger(__name__)
@@ -92,6 +93,30 @@ def upgrade_database(settings: Settings) -> str:
         return done or f"the database has schema {store.db.version()}; nothing had to be done"
     finally:
         store.db.close()
+
+
+def move_database(settings: Settings, to: str) -> dict[str, int]:
+    """Copy the SQLite database to an empty PostgreSQL one; return table → how many rows.
+
+    Raises:
+        UsageError: a server or worker uses it now, or the two databases are not of these kinds; nothing was moved.
+        StoreUnavailable: PostgreSQL does not answer; nothing was moved.
+    """
+    source, target = Store(settings.database_url()), Store(to)
+    if not source.db.is_sqlite or target.db.is_sqlite:
+        raise UsageError("a database moves from SQLite to postgresql://…. Mend: name a PostgreSQL database with --to.")
+    data = DataFolder(Path(settings.data_dir))
+    data.claim_node()
+    try:
+        upgrade(source.db, source.chain)
+        source.db.create()
+        names = ["local-admin"] if settings.server.webhook_token.get_secret_value() else ["local-admin", "alertmanager"]
+        tokens = {name: f"{name}@{data.node()}" for name in names}
+        return move(source.db, target.db, flags={"digest_key": data.secret("digest.key")}, tokens=tokens)
+    finally:
+        data.release_node()
+        source.db.close()
+        target.db.close()
 
 
 class Orchestrator(Acting):
@@ -155,6 +180,8 @@ class Orchestrator(Acting):
             if self.store.db.is_sqlite and (done := upgrade(self.store.db, self.store.chain)):
                 log.warning("%s", done)
             self.store.db.create()
+            if moved := self.store.people.flag(MOVED):
+                raise UsageError(f"this database was moved to {moved}. Mend: write that address in database.url.")
         except OrchestratorError:
             self.store.db.close()
             raise

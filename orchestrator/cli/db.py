@@ -1,4 +1,4 @@
-"""`orchestrator db`: upgrade, backup, restore, restored."""
+"""`orchestrator db`: upgrade, backup, restore, restored, move."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from orchestrator.errors import UsageError
 
 @click.group(cls=Noun, no_args_is_help=True)
 def db() -> None:
-    """Upgrade, back up and restore the database."""
+    """Upgrade, back up, restore and move the database."""
 
 
 @db.command()
@@ -67,6 +67,24 @@ def restored(session: Session, source: str) -> None:
     with session.orchestrator() as program:
         flying = after_restore(program.store.db, program.store.chain, source)
     _told(session, source, flying)
+
+
+@db.command()
+@click.option("--to", required=True, help="Address of an empty database: postgresql://USER@HOST/NAME; the password stands in ~/.pgpass.")
+@pass_session
+def move(session: Session, to: str) -> None:
+    """Copy the SQLite database to an empty PostgreSQL one; stop the server first.
+
+    Everything is copied in one transaction and checked, the audit log included; what is in flight goes on there. The old file is
+    kept, and no server starts on it again.
+    """
+    from orchestrator.app import move_database
+
+    counts = move_database(session.settings(), to)
+    words = (
+        f"{sum(counts.values())} rows of {len(counts)} tables were copied and checked. Now write this address in database.url, and start."
+    )
+    session.done({"moved": True, "rows": counts}, words)
 
 
 def _told(session: Session, source: str, flying: int) -> None:

@@ -65,6 +65,7 @@ def after_restore(db: Database, chain: Chain, source: str) -> int:
         db.tables.flag.insert(name="restored", value=source, at=db.now_ms()).on_conflict(
             conflict_target=[db.tables.flag.name], update={"value": source}
         ).execute()
+        db.tables.flag.delete().where(db.tables.flag.name == "moved_to").execute()  # it was put back on purpose
         chain.append("system", Happening("database.restored", data={"from": source, "in_flight": len(flying)}))
     return len(flying)
 

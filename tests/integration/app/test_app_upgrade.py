@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import sqlite3
+from contextlib import closing
 
 import pytest
 from schema_1 import load_schema_1
 
-from orchestrator.app import build, upgrade_database
+from orchestrator.app import build, move_database, restore_database, upgrade_database
 from orchestrator.cli.main import exit_code
-from orchestrator.errors import SchemaMismatch
+from orchestrator.errors import SchemaMismatch, SettingsError, UsageError
 from orchestrator.model import Actor, ApprovalState, Reason, Role, RunState, Status
 from orchestrator.settings import load
 from orchestrator.shipped import folder
+from orchestrator.store import Store
 
 ADMIN = Actor("ann", Role.ADMIN)
 NUMBER = itertools.count()
@@ -89,3 +92,82 @@ def test_incidents_in_flight_are_taken_over(tmp_path, url):
         goes_on(program)
     finally:
         program.stop()
+
+
+@pytest.fixture
+def sqlite(tmp_path):
+    """Settings of the node that wrote a SQLite database of schema 1."""
+    url = f"sqlite:///{tmp_path}/orchestrator.db"
+    load_schema_1(url)
+    return settings(tmp_path, url)
+
+
+@pytest.mark.foreign
+def test_incidents_go_on_after_the_move_to_postgresql(tmp_path, sqlite, postgres):
+    """Everything of the SQLite database is in PostgreSQL, and what was in flight goes on there."""
+    to = postgres.database(f"moved{next(NUMBER)}")
+    program = build(sqlite)
+    told, before = program.verify_audit(""), program.store.incidents.find()
+    program.stop()
+    counts = move_database(sqlite, to)
+    assert (counts["incident"], counts["audit"]) == (6, told["events"])
+    moved = build(settings(tmp_path, to))
+    try:
+        assert moved.store.incidents.find() == before
+        assert moved.verify_audit(told["head"])["ok"]
+        assert moved.store.people.flag("digest_key") == moved.data.secret("digest.key")
+        assert moved.store.people.token_actor(moved.data.secret("admin.token")).role is Role.ADMIN
+        goes_on(moved)
+    finally:
+        moved.stop()
+
+
+@pytest.mark.foreign
+def test_moved_database_is_not_used_again(tmp_path, sqlite, postgres):
+    """Two programs on two copies could run one play twice: the old file refuses, until it is restored on purpose."""
+    move_database(sqlite, postgres.database(f"moved{next(NUMBER)}"))
+    with pytest.raises(UsageError, match="was moved to"):
+        build(sqlite)
+    copy = tmp_path / "copy.db"
+    copy.write_bytes((tmp_path / "orchestrator.db").read_bytes())
+    restore_database(sqlite, copy)
+    build(sqlite).stop()
+
+
+@pytest.mark.foreign
+def test_move_is_refused_while_the_server_lives(tmp_path, sqlite, postgres):
+    """A database in use is not moved, nor over one that holds anything, and nothing is left behind."""
+    to = postgres.database(f"moved{next(NUMBER)}")
+    program = build(sqlite)
+    try:
+        program.store.incidents.find()
+        with pytest.raises(UsageError, match="in use by"):
+            move_database(sqlite, to)
+        program.data.claim_node()
+        with pytest.raises(SettingsError, match="another worker"):
+            move_database(sqlite, to)
+    finally:
+        program.stop()
+        program.data.release_node()
+    other = Store(to)
+    assert other.db.version() == 0
+    other.db.create()
+    other.db.close()
+    with pytest.raises(UsageError, match="empty database"):
+        move_database(sqlite, to)
+    build(sqlite).stop()
+
+
+@pytest.mark.foreign
+def test_move_of_a_damaged_log_is_refused(tmp_path, sqlite, postgres):
+    """A database whose audit log does not verify is not moved: the damage would be taken for the move's."""
+    to = postgres.database(f"moved{next(NUMBER)}")
+    with closing(sqlite3.connect(tmp_path / "orchestrator.db")) as file:
+        file.execute("DROP TRIGGER audit_no_update")
+        file.execute("UPDATE audit SET actor = 'nobody' WHERE id = 7")
+        file.commit()
+    with pytest.raises(UsageError, match="does not verify"):
+        move_database(sqlite, to)
+    other = Store(to)
+    assert other.db.version() == 0
+    other.db.close()

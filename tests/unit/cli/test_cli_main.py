@@ -34,7 +34,7 @@ FIXED = {
     "resume": [],
     "user": ["add", "list", "passwd"],
     "token": ["create", "list", "revoke"],
-    "db": ["upgrade", "backup", "restore"],
+    "db": ["upgrade", "backup", "restore", "move"],
 }
 
 
