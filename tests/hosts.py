@@ -34,6 +34,16 @@ class ThrowawayHost:
     name: str
     address: str
     namespace: str
+    link: str
+    """This machine's end of its cable."""
+
+    def cut(self) -> None:
+        """Pull its cable: packets are lost without a word."""
+        _ip("link", "set", self.link, "down")
+
+    def join(self) -> None:
+        """Plug its cable in again."""
+        _ip("link", "set", self.link, "up")
 
     @property
     def prefix(self) -> tuple[str, ...]:
@@ -78,24 +88,40 @@ def throwaway_hosts(count: int) -> Iterator[ThrowawayHosts]:
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="hosts-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        token = secrets.token_hex(3)
-        bridge, network = f"br{token}", _free_network()
-        _ip("link", "add", bridge, "type", "bridge")
-        stack.callback(_ip, "link", "del", bridge, check=False)
-        _ip("addr", "add", f"{network}.1/24", "dev", bridge)
-        _ip("link", "set", bridge, "up")
+        _, hosts = _networks(stack, count)
         key = _key(folder / "key")
-        hosts = []
-        for number in range(1, count + 1):
-            host = ThrowawayHost(f"host{number}", f"{network}.{10 + number}", f"ns{token}{number}")
-            _namespace(stack, host, bridge, f"v{token}{number}")
+        for host in hosts:
             _sshd(stack, host, folder / host.name, key)
-            hosts.append(host)
         known = folder / "known_hosts"
         known.write_text("".join(f"{host.address} {(folder / host.name / 'host_key.pub').read_text()}" for host in hosts))
         made = ThrowawayHosts(folder, tuple(hosts), key, known, folder / "hosts.json")
         made.write_inventory()
         yield made
+
+
+@contextmanager
+def networks(count: int) -> Iterator[tuple[str, list[ThrowawayHost]]]:
+    """Make `count` networks of their own and nothing in them; yield this machine's address on the bridge between them, and them."""
+    needs_root()
+    needs_program("ip")
+    with ExitStack() as stack:
+        yield _networks(stack, count)
+
+
+def _networks(stack: ExitStack, count: int) -> tuple[str, list[ThrowawayHost]]:
+    token = secrets.token_hex(3)
+    bridge, network = f"br{token}", _free_network()
+    _ip("link", "add", bridge, "type", "bridge")
+    stack.callback(_ip, "link", "del", bridge, check=False)
+    _ip("addr", "add", f"{network}.1/24", "dev", bridge)
+    _ip("link", "set", bridge, "up")
+    hosts = [
+        ThrowawayHost(f"host{number}", f"{network}.{10 + number}", f"ns{token}{number}", f"v{token}{number}")
+        for number in range(1, count + 1)
+    ]
+    for host in hosts:
+        _namespace(stack, host, bridge)
+    return f"{network}.1", hosts
 
 
 def _ip(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -116,12 +142,12 @@ def _key(path: Path) -> Path:
     return path
 
 
-def _namespace(stack: ExitStack, host: ThrowawayHost, bridge: str, link: str) -> None:
+def _namespace(stack: ExitStack, host: ThrowawayHost, bridge: str) -> None:
     """Make the host's network; nothing leads out of the bridge."""
     _ip("netns", "add", host.namespace)
     stack.callback(_remove_namespace, host.namespace)
-    _ip("link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", host.namespace)
-    _ip("link", "set", link, "master", bridge, "up")
+    _ip("link", "add", host.link, "type", "veth", "peer", "name", "eth0", "netns", host.namespace)
+    _ip("link", "set", host.link, "master", bridge, "up")
     inside = ("-n", host.namespace)
     _ip(*inside, "link", "set", "lo", "up")
     _ip(*inside, "addr", "add", f"{host.address}/24", "dev", "eth0")
