@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import json
 import secrets
 import threading
@@ -15,7 +16,7 @@ from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 from joserfc import jwt
-from joserfc.jwk import OctKey, RSAKey
+from joserfc.jwk import RSAKey
 
 CLIENT, SECRET = "orchestrator", "canary-client-secret"
 
@@ -98,12 +99,18 @@ class Provider(ThreadingHTTPServer):
             parts = [json.dumps(one).encode() for one in ({"alg": "none", "typ": "JWT"}, claims)]
             return ".".join(base64.urlsafe_b64encode(one).rstrip(b"=").decode() for one in parts) + "."
         if self.lie == "signed with the public key":
-            public = OctKey.import_key(self.key.as_pem(private=False))
-            return jwt.encode({"alg": "HS256", "kid": "k1"}, claims, public)
+            return _with_secret(self.key.as_pem(private=False), claims)
         if self.lie == "signed with our secret":
-            return jwt.encode({"alg": "HS256", "kid": "k1"}, claims, OctKey.import_key(SECRET * 2))
+            return _with_secret(SECRET.encode(), claims)
         key = self.other_key if self.lie == "signed by somebody else" else self.key
         return jwt.encode({"alg": "RS256", "kid": "k1"}, claims, key)
+
+
+def _with_secret(secret: bytes, claims: dict[str, Any]) -> str:
+    """Return a token signed by a shared secret; the library refuses to do such a thing."""
+    parts = [base64.urlsafe_b64encode(json.dumps(one).encode()).rstrip(b"=") for one in ({"alg": "HS256", "kid": "k1"}, claims)]
+    signature = hmac.new(secret, b".".join(parts), hashlib.sha256).digest()
+    return b".".join([*parts, base64.urlsafe_b64encode(signature).rstrip(b"=")]).decode()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from orchestrator.store.chain import Chain
 from orchestrator.store.database import Database
+from orchestrator.store.errands import Errand, Errands, Posting
 from orchestrator.store.incidents import Claim, Incidents
 from orchestrator.store.intake import Linking
 from orchestrator.store.outbox import Letter, Outbox
@@ -21,13 +22,17 @@ __all__ = [
     "Chain",
     "Claim",
     "Database",
+    "Errand",
+    "Errands",
     "Incidents",
     "Letter",
     "Linking",
     "Outbox",
     "Past",
     "People",
+    "Posting",
     "Runs",
+    "Sessions",
     "Standing",
     "Store",
     "TrackRecord",
@@ -61,6 +66,7 @@ class Store:
         self.outbox = Outbox(self.db, route)
         self.people = People(self.db)
         self.sessions = Sessions(self.db)
+        self.errands = Errands(self.db)
         self.standing = Standing(self.db)
         self.track = TrackRecord(self.db)
         self.incidents = Incidents(self.db, self.chain, self.runs, self.outbox, new_id)
