@@ -8,12 +8,14 @@ from orchestrator.catalogue.finding import Finding
 from orchestrator.catalogue.lint import lint
 from orchestrator.catalogue.loader import load
 from orchestrator.catalogue.parameters import check_names, check_parameters, schema
+from orchestrator.catalogue.playtest import PlayTest, play_tests
 from orchestrator.catalogue.scaffold import scaffold
 
 __all__ = [
     "CatalogueCache",
     "EntryTest",
     "Finding",
+    "PlayTest",
     "block_schema",
     "check_names",
     "check_parameters",
@@ -21,6 +23,7 @@ __all__ = [
     "entry_tests",
     "lint",
     "load",
+    "play_tests",
     "scaffold",
     "schema",
 ]

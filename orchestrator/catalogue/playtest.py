@@ -168,7 +168,9 @@ def read_play_test(file: Path, entry: Entry) -> PlayTest:
     known = {item.name for item in entry.parameters}
     for name in read.parameters:
         if name not in known:
-            raise CatalogueError(str(file), f"parameters.{name}", f"{entry.id} has no such parameter.", f"use {', '.join(sorted(known)) or 'none'}.")
+            raise CatalogueError(
+                str(file), f"parameters.{name}", f"{entry.id} has no such parameter.", f"use {', '.join(sorted(known)) or 'none'}."
+            )
     hosts = {name: variables or {} for name, variables in (read.hosts or {"web1": {}}).items()}
     return PlayTest(
         file=str(file),

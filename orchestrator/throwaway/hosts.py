@@ -98,7 +98,7 @@ class ThrowawayHosts:
     ) -> None:
         """Write the inventory anew, with these variables besides the ones that reach each host; all are in group `recoverable`."""
         listed = {host.name: {**self.reached_by(host), **(variables or {}).get(host.name, {})} for host in self.hosts}
-        others = {group: {"hosts": dict.fromkeys(names, {})} for group, names in (groups or {}).items()}
+        others: dict[str, Any] = {group: {"hosts": {name: {} for name in names}} for group, names in (groups or {}).items()}
         self.inventory.write_text(json.dumps({"all": {"children": {**others, "recoverable": {"hosts": listed}}}}, indent=1))
 
 
@@ -238,7 +238,9 @@ def _separate(stack: ExitStack, host: ThrowawayHost, folder: Path, listed: str) 
         process.stdin.flush()
     answer = process.stdout.readline()
     if not answer:
-        raise Unavailable(f"{host.name} did not start: {(folder / 'init.log').read_text().strip()}. Mend: see whether mounting is allowed here.")
+        raise Unavailable(
+            f"{host.name} did not start: {(folder / 'init.log').read_text().strip()}. Mend: see whether mounting is allowed here."
+        )
     said = json.loads(answer)
     return ThrowawayHost(
         host.name, host.address, host.namespace, Root(said["root"]), said["pid"], Path(f"/proc/{said['pid']}/fd/{said['changes']}")

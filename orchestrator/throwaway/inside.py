@@ -21,7 +21,7 @@ _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _COPIED = ("etc", "var", "root", "home", "srv", "opt")
 _NOT_COPIED = ("var/cache", "var/tmp", "var/lib/apt")
 _OPAQUE = ("root", "home")
-_EMPTY = {"run": "0755", "tmp": "1777", "var/tmp": "1777", "dev/shm": "1777"}  # noqa: S108 - the host's own, empty
+_EMPTY = {"run": "0755", "tmp": "1777", "var/tmp": "1777", "dev/shm": "1777"}
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -130,7 +130,7 @@ def _end_with_input() -> None:
 def main() -> None:
     """Make the host and stay until it is thrown away."""
     plan = json.loads(sys.stdin.buffer.readline())
-    number = os.readlink("/proc/self")  # as seen outside: the proc of the namespace comes later
+    number = Path("/proc/self").readlink().name  # as seen outside: the proc of the namespace comes later
     Path("/proc/self/comm").write_text("sysvinit")  # so Ansible knows which kind of services these are
     _mount("", Path("/"), "", _PRIVATE | _RECURSIVE)
     socket.sethostname(plan["name"])

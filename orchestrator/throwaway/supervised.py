@@ -52,7 +52,12 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 serverurl=unix://{folder}/s.sock
 """
     for name, given in programs.items():
-        section = {"autorestart": "false", "startsecs": "1", "stopwaitsecs": "5", **({"command": given} if isinstance(given, str) else given)}
+        section = {
+            "autorestart": "false",
+            "startsecs": "1",
+            "stopwaitsecs": "5",
+            **({"command": given} if isinstance(given, str) else given),
+        }
         lines += f"[program:{name}]\n" + "".join(f"{key}={value}\n" for key, value in section.items())
     return lines
 

@@ -188,9 +188,7 @@ class _Stage:
         self.count += 1
         self.lines.clear()
         parameters = self.parameters if entry == self.entry.id else {}
-        request = RunRequest(
-            f"trial:{self.count}", kind, entry, playbook, hosts, self.snapshots[entry], parameters, self.test.timeout_s
-        )
+        request = RunRequest(f"trial:{self.count}", kind, entry, playbook, hosts, self.snapshots[entry], parameters, self.test.timeout_s)
         run = self.executor.run(request, self._hear, lambda: False)
         self.executor.settle(request.id)
         return run

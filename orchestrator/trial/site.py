@@ -116,7 +116,7 @@ def _files(place: Path) -> Iterator[tuple[str, tuple[Any, ...]]]:
             if _ANSIBLES_OWN.search(shown):
                 continue
             with suppress(FileNotFoundError):
-                seen = os.lstat(path)  # noqa: PTH116 - as above
+                seen = os.lstat(path)
                 plain = (seen.st_mode, seen.st_uid, seen.st_gid)
                 yield shown, plain if stat.S_ISDIR(seen.st_mode) else (*plain, seen.st_size, seen.st_mtime_ns)
 
@@ -164,7 +164,7 @@ def _of_user(stack: ExitStack, test: PlayTest) -> Site:
     (name,) = test.hosts
     # nothing of Ansible's own lies in the user's home
     local = {"ansible_connection": "local", "ansible_host": "127.0.0.1", "ansible_remote_tmp": f"{folder}/.ansible"}
-    groups = {group: {"hosts": dict.fromkeys(names, {})} for group, names in test.groups.items()}
+    groups: dict[str, Any] = {group: {"hosts": {each: {} for each in names}} for group, names in test.groups.items()}
     hosts = {name: {**local, "ansible_python_interpreter": sys.executable, **_variables(site, test, name, "127.0.0.1")}}
     site.inventory.write_text(json.dumps({"all": {"children": {**groups, "recoverable": {"hosts": hosts}}}}), encoding="utf-8")
     return site
