@@ -9,8 +9,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from orchestrator import model as m
+from orchestrator.approval import narrow
+from orchestrator.card import Note, Track
+from orchestrator.desk.drawing import Known, draw
 from orchestrator.errors import Conflict, Expired, Forbidden, InvalidRequest, NotAWebhook, NotFound, NotJson, StoreUnavailable
 from orchestrator.settings import Settings
+from orchestrator.store.outbox import Posted
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 RANK = {m.Role.WEBHOOK: 0, m.Role.VIEWER: 1, m.Role.APPROVER: 2, m.Role.ADMIN: 3}
@@ -230,6 +234,11 @@ class FakeOrchestrator:
             "e" * 64,
         )
         self.admitted_ids = {"restart_service"}
+        self.track = Track(12, 11, 8.0, "verified", NOW - timedelta(days=2), share=11 / 12, words="11 of 12 runs for this alert helped.")
+        self.changed_since: tuple[str, ...] = ()
+        self.standing: tuple[m.StandingGrant, ...] = ()
+        self.note_list: list[Note] = []
+        self.letter_list: list[Posted] = []
 
     # --- intake
     def receive(self, body: bytes) -> m.Receipt:
@@ -280,6 +289,9 @@ class FakeOrchestrator:
     def tokens(self) -> list[dict[str, Any]]:
         return [{"name": "alertmanager", "role": "webhook", "created_at": NOW, "last_used_at": None, "revoked": False}]
 
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
     # --- lists
     def incidents(self, *, status=(), fingerprint="", alertname="", host="", since=None, limit=100, cursor=""):
         found = [summary_of(one) for one in self.incident_map.values()]
@@ -329,6 +341,26 @@ class FakeOrchestrator:
         if id not in self.approval_map:
             raise NotFound(f"There is no approval {id[:50]}.")
         return self.approval_map[id]
+
+    def card(self, id: str, hosts=(), pins: Mapping[str, Any] | None = None):
+        approval = self.approval(id)
+        known = Known(
+            approval=approval,
+            narrowed=narrow(approval.proposal, hosts, pins or {}),
+            incident=self.incident(approval.incident),
+            entries=self.book.entries,
+            now=self.now(),
+            track=self.track,
+            changed=self.changed_since,
+            standing=self.standing,
+        )
+        return draw(known)
+
+    def notes(self, id: str):
+        return self.note_list
+
+    def letters(self, events):
+        return self.letter_list
 
     def audit(self, *, incident="", after=0, limit=100):
         return [one for one in self.events if one.id > after][:limit]

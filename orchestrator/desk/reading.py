@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -29,6 +29,7 @@ from orchestrator.model import (
     RunState,
     Status,
 )
+from orchestrator.store.outbox import Posted
 from orchestrator.wiring import Troubles
 
 
@@ -79,6 +80,10 @@ class Reading(Accounts):
         """Return what happened to an incident, in order."""
         self.store.incidents.get(id)
         return self.store.chain.events(incident=id, limit=1000)
+
+    def letters(self, events: Sequence[int]) -> list[Posted]:
+        """Return how the notifications about these audit events stand."""
+        return self.store.outbox.about(events)
 
     def runs(self, *, incident: str = "", entry: str = "", limit: int = 100, cursor: str = "") -> tuple[list[Run], str]:
         """Return a page of runs, newest first."""

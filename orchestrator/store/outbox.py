@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from orchestrator.model import AuditEvent
+from orchestrator.store.chain import moment
 from orchestrator.store.database import Database
 
 LEASE_MS = 60_000
@@ -21,6 +23,20 @@ class Letter:
     kind: str
     channel: str
     attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """How a message about an event stands with one channel."""
+
+    event: int
+    kind: str
+    channel: str
+    state: str
+    """`pending`, `sent`, `failed`, or how else it was told."""
+    attempts: int
+    error: str
+    at: datetime
 
 
 class Outbox:
@@ -44,6 +60,13 @@ class Outbox:
         ]
         if rows:
             self._t.outbox.insert_many(rows).execute()
+
+    def about(self, events: Sequence[int]) -> list[Posted]:
+        """Return how the messages about these audit events stand, oldest first."""
+        table = self._t.outbox
+        with self._db.reading():
+            rows = list(table.select().where(table.event.in_(list(events))).order_by(table.id))
+        return [Posted(row.event, row.kind, row.channel, row.state, row.attempts, row.error, moment(row.created_at)) for row in rows]
 
     def take(self, limit: int = 20) -> list[Letter]:
         """Return letters that are due, held for a minute so that no other worker sends them too."""

@@ -9,7 +9,7 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import BadRequest
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from orchestrator.web import acts, api, forms, oidc, pages, problems, slack, words
+from orchestrator.web import acts, api, forms, frame, oidc, problems, slack, words
 from orchestrator.web.events import Streams
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def create_app(orchestrator: Orchestrator) -> Flask:
     problems.register(app)
     for routes in (api.routes, acts.routes, slack.routes, forms.routes, oidc.routes):
         app.register_blueprint(routes)
-    pages.register(app)
+    frame.register(app)
     oidc.register(app, orchestrator.settings.oidc)
     return app
 

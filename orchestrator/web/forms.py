@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import flash, redirect, request, url_for
+from flask import current_app, flash, redirect, request, url_for
 
 from orchestrator.errors import InvalidRequest, NotFound
 from orchestrator.model import ApprovalState, Parameter
 from orchestrator.web.asking import facade
-from orchestrator.web.auth import me
+from orchestrator.web.auth import check_csrf, local_path, me
+from orchestrator.web.frame import THEME_COOKIE, THEMES
 from orchestrator.web.pages import routes
 
 __all__ = ["routes"]
@@ -35,6 +36,23 @@ def _field(name: str, *, needed: str = "") -> str:
 def _back(endpoint: str, said: str, **values: Any) -> Any:
     flash(said)
     return redirect(url_for(endpoint, **values), 303)
+
+
+@routes.post("/theme")
+def set_theme() -> Any:
+    """Keep whether the pages are light, dark, or as the reader's system is."""
+    check_csrf()
+    chosen = request.form.get("theme", "")
+    answer = redirect(local_path(request.form.get("next", "/")), 303)
+    answer.set_cookie(
+        THEME_COOKIE,
+        chosen if chosen in THEMES else THEMES[0],
+        max_age=400 * 86_400,
+        httponly=True,
+        samesite="Lax",
+        secure=bool(current_app.config["SESSION_COOKIE_SECURE"]),
+    )
+    return answer
 
 
 @routes.post("/incidents/<id>/<verb>")

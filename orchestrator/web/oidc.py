@@ -22,7 +22,7 @@ from orchestrator.errors import Forbidden, NotFound, OrchestratorError, Settings
 from orchestrator.settings import OidcSettings
 from orchestrator.web import auth
 from orchestrator.web.asking import facade, text
-from orchestrator.web.pages import render
+from orchestrator.web.frame import render
 from orchestrator.web.problems import status_of
 
 log = logging.getLogger(__name__)

@@ -2,72 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import Blueprint, Flask, Response, current_app, flash, g, redirect, render_template, request, url_for
+from flask import Blueprint, Response, current_app, flash, g, redirect, request, url_for
 
 from orchestrator import __version__
-from orchestrator.errors import Forbidden, NotFound, OrchestratorError
+from orchestrator.errors import Forbidden, NotFound
 from orchestrator.model import OPEN, Approval, ApprovalState, Entry, Incident, Role, Run, RunKind, RunState, Status
-from orchestrator.web import auth, openapi, words
+from orchestrator.web import auth, charts, openapi, output, words
 from orchestrator.web.asking import facade, limit, moment, number, paged, text
 from orchestrator.web.asking import words as closed_words
+from orchestrator.web.frame import render
+from orchestrator.web.lots import lots
+from orchestrator.web.story import moments
 
 routes = Blueprint("pages", __name__)
-
-visible = words.visible
 
 NEEDS_ME = (Status.AWAITING_APPROVAL, Status.ESCALATED)
 RUNNING = tuple(status for status in Status if status in OPEN and status not in NEEDS_ME)
 ENDED = tuple(status for status in Status if status not in OPEN)
 
-_OPEN_PAGES = ("pages.login", "pages.log_in", "pages.docs")
-_TAIL = 200
+_OPEN_PAGES = ("pages.login", "pages.log_in", "pages.docs", "pages.set_theme")
+_LINES = 1000
 """Lines of a run's output on a page."""
+_LISTED = 500
+"""Incidents of one part of the overview; the filter leads to all."""
 _OFFERED = 200
 """Hosts offered for a proposal of one's own; the command line takes any."""
 _CHECKED_AT_SIGHT = 20_000
 """Audit events up to which the page verifies the chains without being asked."""
-
-
-def register(app: Flask) -> None:
-    """Give the templates their words and values."""
-    app.jinja_env.filters.update(
-        short=words.short,
-        spoken=words.spoken,
-        span=words.span,
-        stamp=words.stamp,
-        as_json=words.as_json,
-        brief=words.brief,
-        diff_lines=words.diff_lines,
-        origin=words.origin,
-        web_link=words.web_link,
-        ago=lambda value: words.ago(value, datetime.now(UTC)),
-        tone=lambda status: words.TONES.get(status, "idle"),
-    )
-    app.jinja_env.globals.update(
-        to=_to, steps=words.STEPS, check_words=words.CHECK_WORDS, undo_words=words.UNDO_WORDS, statuses=tuple(Status), version=__version__
-    )
-    app.context_processor(_frame)
-
-
-def _to(endpoint: str, **names: str) -> str:
-    """Return the address of a page about something, whatever its name is made of."""
-    values: dict[str, Any] = {key: str(name)[:200].encode("utf-8", "replace").decode() for key, name in names.items()}
-    return url_for(endpoint, **values)
-
-
-def _frame() -> dict[str, Any]:
-    """Return what every page shows around its content."""
-    actor = g.get("actor")
-    if actor is None:
-        return {"actor": None, "paused": "", "csrf": auth.csrf_token, "may": lambda _role: False}
-    try:
-        paused = facade().paused()
-    except OrchestratorError:
-        paused = ""
-    return {"actor": actor, "paused": paused, "csrf": auth.csrf_token, "may": lambda role: auth.allows(actor.role, Role(role))}
 
 
 @routes.before_request
@@ -84,11 +49,6 @@ def _let_in() -> Any:
     if request.method == "POST":
         auth.check_csrf()
     return None
-
-
-def render(template: str, **values: Any) -> Response:
-    """Return a page; half characters from outside are replaced."""
-    return Response(render_template(template, **values).encode("utf-8", "replace"), mimetype="text/html")
 
 
 # ---------------------------------------------------------------- login
@@ -144,37 +104,44 @@ def overview() -> Response:
     """Show what needs a person, what runs and what has ended; or what a filter finds."""
     asked = {name: text(name) for name in ("alertname", "host", "fingerprint", "since")}
     status = closed_words("status", Status)
+    pending, _ = facade().approvals(state=(ApprovalState.PENDING,), limit=_LISTED)
+    questions = {one.incident: one for one in pending}
     if status or any(asked.values()):
-        since, most = moment("since"), limit(50)
-        found, following = paged(
-            lambda cursor: facade().incidents(
-                status=status,
-                fingerprint=asked["fingerprint"],
-                alertname=asked["alertname"],
-                host=asked["host"],
-                since=since,
-                limit=most,
-                cursor=cursor,
-            )
+        return _found(asked, status, questions)
+    parts = {
+        name: _part(status, most)
+        for name, status, most in (("needs", NEEDS_ME, _LISTED), ("running", RUNNING, _LISTED), ("ended", ENDED, 20))
+    }
+    return render("overview.html", found=None, asked=asked, status=status, health=facade().health(), questions=_due(questions), **parts)
+
+
+def _part(status: tuple[Status, ...], most: int) -> dict[str, Any]:
+    items, more = facade().incidents(status=status, limit=most)
+    return {"lots": lots(items), "count": len(items), "more": bool(more)}
+
+
+def _due(questions: dict[str, Approval]) -> dict[str, Approval]:
+    """Return the questions that nobody has put off."""
+    now = datetime.now(UTC)
+    return {incident: one for incident, one in questions.items() if not one.snoozed(now)}
+
+
+def _found(asked: dict[str, str], status: tuple[Status, ...], questions: dict[str, Approval]) -> Response:
+    since, most = moment("since"), limit(50)
+    found, following = paged(
+        lambda cursor: facade().incidents(
+            status=status,
+            fingerprint=asked["fingerprint"],
+            alertname=asked["alertname"],
+            host=asked["host"],
+            since=since,
+            limit=most,
+            cursor=cursor,
         )
-        again: dict[str, Any] = {**{name: value for name, value in asked.items() if value}, "status": ",".join(status), "cursor": following}
-        older = url_for("pages.overview", **again) if following else ""
-        return render("overview.html", found=found, older=older, asked=asked, status=status, lists=())
-    lists = [
-        (name, title, teach, *facade().incidents(status=kinds, limit=most))
-        for name, title, teach, kinds, most in (
-            ("needs", "Needs you now", "Nothing waits for a person. Approvals and escalations appear here.", NEEDS_ME, 50),
-            (
-                "running",
-                "Running",
-                "Nothing is being worked on. A firing alert posted to /alert appears here within a second.",
-                RUNNING,
-                50,
-            ),
-            ("ended", "Ended recently", "Nothing has ended yet. Try `orchestrator alert send FILE` or `make demo`.", ENDED, 20),
-        )
-    ]
-    return render("overview.html", lists=lists, found=None, asked=asked, status=status, health=facade().health())
+    )
+    again: dict[str, Any] = {**{name: value for name, value in asked.items() if value}, "status": ",".join(status), "cursor": following}
+    older = url_for("pages.overview", **again) if following else ""
+    return render("overview.html", found=lots(found), count=len(found), older=older, asked=asked, status=status, questions=_due(questions))
 
 
 @routes.get("/incidents/<id>")
@@ -182,23 +149,59 @@ def incident(id: str) -> Response:
     """Show an incident, whole."""
     found = facade().incident(id)
     runs, _ = facade().runs(incident=id, limit=50)
+    events = facade().timeline(id)
     return render(
         "incident.html",
         incident=found,
-        runs=[(run, _lines(run)) for run in runs],
-        timeline=facade().timeline(id),
+        runs=runs,
+        timeline=moments(events),
         related=facade().related(id),
         approval=_approval(found),
         evidence={one.id for one in found.context.evidence} if found.context else set(),
+        charted=_charted(found),
         reached=_reached(found),
         undoable=_undoable(found),
-        RunState=RunState,
+        letters=facade().letters([event.id for event in events]),
+        **_live(runs),
     )
 
 
-def _lines(run: Run) -> list[Any]:
-    """Return the last lines of a run that goes on; others have a page of their own."""
-    return facade().run_events(run.id, 0, 1000)[-_TAIL:] if run.state is RunState.RUNNING else []
+def _live(runs: Sequence[Run]) -> dict[str, Any]:
+    """Return the run that goes on now, with its output so far."""
+    live = next((run for run in runs if run.state is RunState.RUNNING), None)
+    if live is None:
+        return {"live": None}
+    lines = facade().run_events(live.id, 0, _LINES)
+    return {
+        "live": live,
+        "live_plays": output.plays(lines),
+        "live_hosts": output.hosts(live, lines),
+        "live_last": lines[-1].seq if lines else 0,
+        "usual_s": _usual_s(live),
+    }
+
+
+def _usual_s(run: Run) -> float | None:
+    """Return how long a changing run of this entry usually takes, in seconds; None where nothing is known."""
+    usual = facade().entry_stats(run.entry)["usual_s"] if run.kind is RunKind.APPLY else None
+    return float(usual) if usual else None
+
+
+def _charted(found: Incident) -> dict[str, tuple[charts.Chart, ...]]:
+    if found.context is None:
+        return {}
+    return {one.id: charts.charts(one, found.context.rule) for one in found.context.evidence}
+
+
+@routes.get("/incidents/<id>/charts/<evidence>/<int:number>.svg")
+def chart(id: str, evidence: str, number: int) -> Response:
+    """Draw a chart of an incident's evidence."""
+    found = facade().incident(id)
+    drawn = _charted(found).get(evidence, ())
+    if number >= len(drawn):
+        raise NotFound(f"There is no chart {number} of the evidence {evidence[:50]}.")
+    image = charts.svg(drawn[number], found.alert.starts_at, dark=text("theme") == "dark")
+    return Response(image, mimetype="image/svg+xml", headers={"Content-Security-Policy": charts.POLICY})
 
 
 def _approval(found: Incident) -> Approval | None:
@@ -236,9 +239,17 @@ def _reached(found: Incident) -> int:
 def run(id: str) -> Response:
     """Show a run with its output."""
     found = facade().run(id)
-    after = number("after")
-    lines = facade().run_events(id, after, 1000)
-    return render("run.html", run=found, lines=lines, incident_id=id.split(":", 1)[0], more=len(lines) == 1000, RunState=RunState)  # noqa: PLR2004
+    lines = facade().run_events(id, number("after"), _LINES)
+    return render(
+        "run.html",
+        run=found,
+        plays=output.plays(lines),
+        hosts=output.hosts(found, lines),
+        last=lines[-1].seq if lines else 0,
+        more=len(lines) == _LINES,
+        usual_s=_usual_s(found),
+        incident_id=id.split(":", 1)[0],
+    )
 
 
 # ---------------------------------------------------------------- approvals
@@ -250,21 +261,19 @@ def approvals() -> Response:
     state = closed_words("state", ApprovalState) or (ApprovalState.PENDING,)
     most = limit(50)
     items, following = paged(lambda cursor: facade().approvals(state=state, limit=most, cursor=cursor))
-    return render("approvals.html", items=items, next=following, state=state, states=tuple(ApprovalState))
+    return render("approvals.html", items=items, next=following, state=state, states=tuple(ApprovalState), now=datetime.now(UTC))
 
 
 @routes.get("/approvals/<id>")
 def approval(id: str) -> Response:
     """Show an approval as a card to decide on."""
-    found = facade().approval(id)
-    entry = _entry(found.proposal.entry)
+    card = facade().card(id)
     return render(
         "approval.html",
-        approval=found,
-        entry=entry,
-        stats=facade().entry_stats(entry.id) if entry else None,
-        incident=facade().incident(found.incident),
-        pending=found.state is ApprovalState.PENDING and found.expires_at > datetime.now(UTC),
+        card=card,
+        entry=_entry(card.entry),
+        known={one.id for one in card.evidence},
+        charted=_charted(facade().incident(card.incident)),
     )
 
 

@@ -57,6 +57,10 @@ UNDO_WORDS = {
 }
 
 
+ASKING = frozenset({"agreement", "confirmed", "mode", "risk", "admitted", "auto"})
+"""Guards that, where they do not hold, ask a person; the others deny."""
+
+
 def visible(value: Any) -> Any:
     """Return text with hidden characters shown and what is too long cut; other values as they are.
 
@@ -110,6 +114,28 @@ def ago(moment: datetime, now: datetime) -> str:
     if abs(distance) < 1:
         return "now"
     return f"{span(distance)} ago" if distance > 0 else f"in {span(distance)}"
+
+
+def left(moment: datetime, now: datetime) -> str:
+    """Return the time until `moment` as a clock shows it: `11:40`, `2 h`, `over`."""
+    seconds = int((moment - now).total_seconds())
+    if seconds <= 0:
+        return "over"
+    return span(seconds) if seconds >= 3600 else f"{seconds // 60}:{seconds % 60:02d}"  # noqa: PLR2004 - an hour
+
+
+def slug(value: Any) -> str:
+    """Return text as a part of an element's id: letters, digits, `-` and `_`."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", str(value)[:200])[:80]
+
+
+def plainly(value: Any) -> str:
+    """Return a parameter's value as a person writes it: text as it is, a list with commas, the rest as JSON."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list | tuple):
+        return ", ".join(plainly(item) for item in value)
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def stamp(moment: datetime) -> str:
