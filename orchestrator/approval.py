@@ -77,7 +77,7 @@ def answer(approval: Approval, actor: Actor, given: Answer, now: datetime, check
     _require_same_narrowing(approval, narrowed)
     # Somebody is at work on it: it is no longer hidden from the person who is needed next.
     answered = replace(approval, answers=(*approval.answers, recorded), snoozed_until=None, snoozed_by="")
-    return replace(answered, state=ApprovalState.GRANTED) if answered.have >= _need(approval) else answered
+    return replace(answered, state=ApprovalState.GRANTED) if answered.have >= need(approval) else answered
 
 
 def narrow(proposal: Proposal, hosts: Sequence[str], pins: Mapping[str, Any]) -> Proposal:
@@ -106,6 +106,29 @@ def narrow(proposal: Proposal, hosts: Sequence[str], pins: Mapping[str, Any]) ->
     )
 
 
+def need(approval: Approval) -> int:
+    """Return how many different people are needed: at least one, whatever was stored."""
+    return max(approval.need, approval.verdict.need, 1)
+
+
+def may_answer(approval: Approval, actor: Actor) -> bool:
+    """Return whether this person could say yes to an open question now."""
+    try:
+        _require_approver(approval, actor)
+        _require_another_person(approval, actor)
+    except Forbidden:
+        return False
+    return True
+
+
+def pinnable(proposal: Proposal, name: str) -> bool:
+    """Return whether narrowing may give a parameter another value: what a label names may not become another thing."""
+    if name not in proposal.parameters:
+        return False
+    labelled = proposal.origins.get(name, "").startswith("labels.")
+    return not labelled or isinstance(proposal.parameters[name], list | tuple)
+
+
 def grant(approval: Approval, grant_id: str) -> Grant:
     """Return the right to run what was approved, once, as narrowed by the people who approved.
 
@@ -113,8 +136,8 @@ def grant(approval: Approval, grant_id: str) -> Grant:
         Conflict: it is not granted.
     """
     yes = [one for one in approval.answers if one.approve]
-    if approval.state is not ApprovalState.GRANTED or not yes or approval.have < _need(approval):
-        raise Conflict(f"approval {approval.id} is {approval.state}, not granted: have {approval.have}, need {_need(approval)}")
+    if approval.state is not ApprovalState.GRANTED or not yes or approval.have < need(approval):
+        raise Conflict(f"approval {approval.id} is {approval.state}, not granted: have {approval.have}, need {need(approval)}")
     narrowed = narrow(approval.proposal, yes[0].hosts, yes[0].pins)
     return Grant(
         id=grant_id,
@@ -198,12 +221,16 @@ def decided(approval: Approval) -> Decided | None:
             who, at, reason = (no.actor, no.at, no.reason) if no else ("a person", None, "")
             return Decided(approval.state, (who,), at, reason, f"rejected by {who}{_at(at)}{': ' + reason if reason else ''}.")
         case ApprovalState.EXPIRED:
-            words = f"expired at {_moment(approval.expires_at)}."
-            return Decided(approval.state, (), approval.expires_at, "", words)
+            return Decided(approval.state, (), approval.expires_at, "", expired_words(approval))
         case ApprovalState.VOID:
             why = approval.closed_why or "the alert resolved or the incident ended before an answer"
             by = (approval.closed_by,) if approval.closed_by else ()
             return Decided(approval.state, by, approval.closed_at, approval.closed_why, f"void{_at(approval.closed_at)}: {why}.")
+
+
+def expired_words(approval: Approval) -> str:
+    """Return when an unanswered question ended."""
+    return f"expired at {_moment(approval.expires_at)}."
 
 
 def changes(shown: Covered, now: Covered) -> list[str]:
@@ -251,11 +278,6 @@ def _require_words(name: str, words: str, mend: str) -> None:
         raise InvalidRequest(f"{name}: is empty. Mend: {mend}.")
 
 
-def _need(approval: Approval) -> int:
-    """Return how many people are needed: at least one, whatever was stored."""
-    return max(approval.need, approval.verdict.need, 1)
-
-
 def _require_approver(approval: Approval, actor: Actor) -> None:
     if actor.role is Role.ADMIN:
         return
@@ -275,8 +297,8 @@ def _require_undecided(approval: Approval, now: datetime) -> None:
 
 
 def _require_another_person(approval: Approval, actor: Actor) -> None:
-    if _need(approval) > 1 and approval.proposal.proposer == actor.name:
-        raise Forbidden(f"{actor.name} proposed this, and it needs {_need(approval)} other people.")
+    if need(approval) > 1 and approval.proposal.proposer == actor.name:
+        raise Forbidden(f"{actor.name} proposed this, and it needs {need(approval)} other people.")
     if any(one.approve and one.actor == actor.name for one in approval.answers):
         raise Forbidden(f"{actor.name} approved already; it needs another person.")
 
@@ -287,7 +309,7 @@ def _require_narrower(proposal: Proposal, name: str, value: Any) -> None:
             f"pins.{name}: would widen the proposal, which has no such parameter. Mend: pin one of {', '.join(proposal.parameters) or 'none'}."
         )
     proposed = proposal.parameters[name]
-    if proposal.origins.get(name, "").startswith("labels.") and not isinstance(proposed, list | tuple):
+    if not pinnable(proposal, name):
         if _canonical(value) != _canonical(proposed):
             raise Conflict(f"pins.{name}: names another thing than was shown. Mend: propose it as a run of its own.")
         return

@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from orchestrator.model import Answer, ApprovalState, CheckMode, HostDiff, Reason, Risk, StandingGrant, UndoPolicy
+from orchestrator.model import Answer, ApprovalState, CheckMode, HostDiff, IncidentSummary, Reason, Risk, StandingGrant, UndoPolicy
 
 
 class Origin(StrEnum):
@@ -289,3 +289,47 @@ class Card:
     escalated_why: str = ""
     standing: tuple[StandingGrant, ...] = ()
     """Standing grants of this entry that are in force."""
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One incident that needs a person, with its question where it has one."""
+
+    incident: IncidentSummary
+    approval: str = ""
+    """The open approval's id; empty: the incident is escalated."""
+    entry: str = ""
+    hosts: tuple[str, ...] = ()
+    risk: Risk | None = None
+    have: int = 0
+    need: int = 0
+    expires_at: datetime | None = None
+    mine: bool = True
+    """Whether this actor may answer it now: in its groups, not its proposer where two are needed, has not said yes already."""
+    snoozed_until: datetime | None = None
+    snoozed_by: str = ""
+    escalated_to: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What lies on the desk of one person."""
+
+    now: tuple[Need, ...]
+    """Open questions and escalated incidents, the ones that expire first before the others."""
+    snoozed: tuple[Need, ...]
+    """Open questions that somebody has put off until a time."""
+    standing: tuple[StandingGrant, ...]
+    """Standing grants in force, and those that wait for a second person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What a person wrote down at an incident."""
+
+    id: int
+    """Number of the audit event that holds it."""
+    incident: str
+    at: datetime
+    by: str
+    text: str

@@ -135,6 +135,7 @@ class PolicySettings(Section):
     )
     auto_without_model: bool = Field(False, description="Let matchers act alone while a configured model is down.")
     approval_ttl_s: float = Field(900.0, gt=0, description="How long an approval waits for an answer.")
+    standing_max_s: float = Field(86_400.0, gt=0, description="How far ahead a standing grant may end.")
     max_attempts: int = Field(2, ge=1, le=5, description="How many different entries may be tried for one incident.")
     max_running: int = Field(4, ge=1, description="Changing plays at once, over all hosts and workers.")
     max_running_per_group: int = Field(0, ge=0, description="Changing plays at once in one inventory group; 0: no limit.")

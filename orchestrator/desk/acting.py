@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,9 +9,8 @@ from typing import Any
 from orchestrator import approval as answering
 from orchestrator import ingest
 from orchestrator.catalogue import check_names, check_parameters
-from orchestrator.desk.reading import Reading
-from orchestrator.engine import Engine
-from orchestrator.errors import Conflict, ExecutionError, Forbidden, InvalidRequest, InventoryError
+from orchestrator.desk.handing import Handing
+from orchestrator.errors import Conflict, Forbidden, InvalidRequest
 from orchestrator.lifecycle import move
 from orchestrator.model import (
     Actor,
@@ -36,17 +34,10 @@ from orchestrator.model import (
 )
 from orchestrator.store import new_id
 from orchestrator.store.rows import MANUAL
-from orchestrator.wiring import Wiring
-
-ACT_WAIT_S = 3.0
-"""How long an act waits to be heeded before it answers."""
 
 
-class Acting(Reading):
+class Acting(Handing):
     """Each act is one signal to an incident, or one answer; who may do it is checked here."""
-
-    engine: Engine
-    wiring: Wiring
 
     def approve(
         self,
@@ -91,29 +82,12 @@ class Acting(Reading):
         return after
 
     def _unchanged(self, id: str) -> None:
-        """Refuse where what was shown has changed since."""
+        """Refuse where what was shown has changed since, and say what."""
         shown = self.store.runs.approval(id)
         if shown.state is not ApprovalState.PENDING:
             return
-        incident = self.store.incidents.get(shown.incident)
-        try:
-            digest, _ = self.wiring.bind(incident)
-        except (ExecutionError, InventoryError) as error:
-            raise Conflict(f"changed since: {error}") from error
-        if digest != shown.digest:
-            raise Conflict("changed since: the playbook, its roles, its parameters or the host's variables are not what was shown")
-
-    def _check_of(self, approval: Approval) -> answering.Check:
-        entry = self.catalogue().entries.get(approval.proposal.entry)
-        inventory = self._inventory.get()
-
-        def check(parameters: Mapping[str, Any]) -> list[str]:
-            if entry is None:
-                return [f"the entry {approval.proposal.entry} is no longer in the catalogue"]
-            hosts = [inventory.hosts[name] for name in approval.proposal.hosts if name in inventory.hosts]
-            return [*check_parameters(entry, parameters), *check_names(entry, parameters, hosts)]
-
-        return check
+        if changed := self._changed_since(shown, self.store.incidents.get(shown.incident)):
+            raise Conflict(f"changed since: {'; '.join(changed)}. Mend: look at it again.", changed=list(changed))
 
     def cancel_incident(self, id: str, actor: Actor, reason: str = "") -> Incident:
         """Stop an incident; a play that runs is ended."""
@@ -143,11 +117,7 @@ class Acting(Reading):
         """Tell an incident something, and wait a moment for it to be heeded."""
         self._require(actor, Role.APPROVER)
         self.store.incidents.check_open(id)
-        number = self.engine.signal(id, kind, {"actor": actor.name, "reason": reason, **more})
-        deadline = time.monotonic() + ACT_WAIT_S
-        while self.store.incidents.pending(number) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        return self.incident(id)
+        return self._heeded(id, self.engine.signal(id, kind, {"actor": actor.name, "reason": reason, **more}))
 
     def cancel_run(self, id: str, actor: Actor) -> Run:
         """End a play that runs."""
