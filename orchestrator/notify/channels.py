@@ -6,10 +6,11 @@ import re
 from collections.abc import Collection
 from typing import Any, Protocol
 
+from orchestrator.notify.links import Links
 from orchestrator.notify.mail import Mail
 from orchestrator.notify.message import Message
 from orchestrator.notify.others import Apprise
-from orchestrator.notify.slack import Slack
+from orchestrator.notify.slack import Slack, SlackBot
 
 MAX_WAIT_S = 900.0
 _WAITS_S = (5.0, 15.0, 60.0, 300.0)
@@ -23,19 +24,26 @@ class Channel(Protocol):
     def name(self) -> str:
         """What the outbox calls it."""
 
-    def send(self, message: Message) -> None:
-        """Send a message, or raise `Unavailable`."""
+    def send(self, message: Message) -> str | None:
+        """Send a message, or raise `Unavailable`; return where it stands, if it can be changed there later."""
 
 
-def channels(settings: Any) -> list[Channel]:
+def channels(settings: Any, links: Links | None = None) -> list[Channel]:
     """Build the channels that the settings' section `notify` names; each is tried on its own.
 
     Args:
         settings: the section, or any value with its fields.
+        links: makes the links in mails; None: they hold the page's address.
     """
     found: list[Channel] = []
-    if url := _secret(settings.slack_webhook_url):
-        found.append(Slack(url))
+    # Without the signing secret nobody could tell whether a press comes from Slack: no buttons then.
+    signed = bool(_secret(settings.slack_signing_secret))
+    if token := _secret(settings.slack_bot_token):
+        answers = ("approve", "reject") if signed else ()
+        found.append(SlackBot(settings.slack_api_url, token, settings.slack_channel, answers=answers))
+    elif url := _secret(settings.slack_webhook_url):
+        # A webhook cannot open the form that asks for a reason.
+        found.append(Slack(url, answers=("approve",) if signed else ()))
     if settings.smtp_host and settings.mail_to:
         mail = Mail(
             settings.smtp_host,
@@ -46,6 +54,7 @@ def channels(settings: Any) -> list[Channel]:
             ca_file=settings.smtp_ca_file,
             sender=settings.mail_from,
             receivers=settings.mail_to,
+            links=links,
         )
         found.append(mail)
     # One channel each: a service that fails does not make the others hear it twice.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from html import escape
 from typing import Any
 
@@ -57,6 +57,39 @@ def slack_blocks(subject: str, lines: Sequence[Line], link: str, buttons: Sequen
     return (header, *sections, *([{"type": "actions", "elements": elements}] if elements else []))
 
 
+def answerable(blocks: Sequence[dict[str, Any]], answers: Collection[str], link: str) -> tuple[dict[str, Any], ...]:
+    """Return blocks with only those of our answers that can be given there; a rejection that cannot leads to the page instead.
+
+    Args:
+        blocks: what `slack_blocks` made.
+        answers: `approve`, `reject`, both or none.
+        link: address of the page, or an empty string.
+    """
+    return tuple(
+        block if block["type"] != "actions" else {**block, "elements": _elements(block["elements"], answers, link)} for block in blocks
+    )
+
+
+def _elements(elements: Sequence[dict[str, Any]], answers: Collection[str], link: str) -> list[dict[str, Any]]:
+    kept = [one for one in elements if one["action_id"] == "open" or one["action_id"] in answers]
+    if "approve" in answers and "reject" not in answers and link and any(one["action_id"] == "approve" for one in kept):
+        kept.append({"type": "button", "action_id": "open_reject", "text": _label("Reject on the page"), "url": link})
+    return kept
+
+
+def text_of(subject: str, lines: Sequence[Line], link: str, answerable: bool) -> str:
+    """Return a message as plain text.
+
+    Args:
+        subject: the first line.
+        lines: name and value.
+        link: address of the page, or an empty string.
+        answerable: whether an answer is asked for.
+    """
+    tail = ("Approve or reject: " if answerable else "More: ") + link if link else ""
+    return "\n".join([subject, "", *(f"{name}: {value}" for name, value in lines), "", tail]).strip()
+
+
 def html_of(subject: str, lines: Sequence[Line], link: str) -> str:
     """Return a message as a small HTML page."""
     rows = "".join(f'<tr><th align="left" valign="top">{escape(name)}</th><td>{escape(value)}</td></tr>' for name, value in lines)
@@ -79,14 +112,15 @@ def _sections(lines: Sequence[Line]) -> list[str]:
 
 def _button(decision: str, value: str) -> dict[str, Any]:
     style = "primary" if decision == "approve" else "danger"
-    word = decision.capitalize()
+    if decision == "reject":  # a form asks for the reason, and can be left
+        return {"type": "button", "action_id": decision, "style": style, "text": _label("Reject…"), "value": value}
     confirm = {
-        "title": _label(f"{word}?"),
+        "title": _label("Approve?"),
         "text": _label("Your name is put on record. The page shows the check run and its diff."),
-        "confirm": _label(word),
+        "confirm": _label("Approve"),
         "deny": _label("Back"),
     }
-    return {"type": "button", "action_id": decision, "style": style, "text": _label(word), "value": value, "confirm": confirm}
+    return {"type": "button", "action_id": decision, "style": style, "text": _label("Approve"), "value": value, "confirm": confirm}
 
 
 def _label(text: str) -> dict[str, Any]:

@@ -11,11 +11,14 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
+from orchestrator.card import Card
 from orchestrator.model import Approval, ApprovalState, AuditEvent, Choice, IncidentSummary
-from orchestrator.notify.markup import html_of, slack_blocks
+from orchestrator.notify.card import card_lines
+from orchestrator.notify.markup import Line, html_of, slack_blocks, text_of
 
 SUBJECT_CHARS = 150
 VALUE_CHARS = 600
@@ -27,6 +30,12 @@ RED, ORANGE, GREEN, BLUE = "#c62828", "#ef6c00", "#2e7d32", "#1565c0"
 _UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]+")
 
 _ASKING = {"approval.asked": "Approval needed", "approval.reminder": "Still waiting for approval"}
+_DECIDED = {
+    ApprovalState.GRANTED: "Approved",
+    ApprovalState.REJECTED: "Rejected",
+    ApprovalState.EXPIRED: "Expired",
+    ApprovalState.VOID: "No longer asked",
+}
 _HEADLINES = {
     **_ASKING,
     "approval.answered": "Approval answered",
@@ -71,9 +80,17 @@ class Message:
     """The event's kind."""
     key: str = ""
     """The same for every attempt to send this event."""
+    lines: tuple[Line, ...] = ()
+    """Name and value, each on one line; `text`, `html` and `blocks` are made of them."""
+    approval: str = ""
+    """The question that it asks, while it can be answered."""
+    until: datetime | None = None
+    """When that ends."""
 
 
-def render(event: AuditEvent, incident: IncidentSummary | None, approval: Approval | None, public_url: str) -> Message:
+def render(
+    event: AuditEvent, incident: IncidentSummary | None, approval: Approval | None, public_url: str, card: Card | None = None
+) -> Message:
     """Say an audit event in words.
 
     Args:
@@ -81,21 +98,22 @@ def render(event: AuditEvent, incident: IncidentSummary | None, approval: Approv
         incident: the incident it belongs to, if any.
         approval: the question, if it is about one; a pending one gets buttons.
         public_url: where people reach the pages.
+        card: the question as the page shows it, where there is one.
     """
-    lines = [
+    asked = event.kind in _ASKING and approval is not None
+    found = [
+        *([("Decided", decided(approval))] if approval else ()),
         *_incident_lines(incident),
-        *(_approval_lines(approval) if approval else ()),
+        *(card_lines(card) if card else _approval_lines(approval) if approval else ()),
         *_event_lines(event, incident),
     ]
-    lines = [(name, plain(value)) for name, value in lines if value]
-    link = _link(incident, public_url)
+    lines = tuple((name, plain(value)) for name, value in found if value)
+    link = _link(incident, approval if asked else None, public_url)
     actions = _actions(event, approval)
     subject = _subject(event, incident, approval)
-    asked = actions or event.kind in _ASKING
-    tail = ("Approve or reject: " if asked else "More: ") + link if link else ""
     return Message(
         subject=subject,
-        text="\n".join([subject, "", *(f"{name}: {value}" for name, value in lines), "", tail]).strip(),
+        text=text_of(subject, lines, link, bool(actions)),
         html=html_of(subject, lines, link),
         blocks=slack_blocks(subject, lines, link, [(one.decision, _button_value(one)) for one in actions]),
         severity=plain(incident.severity) if incident else "",
@@ -104,7 +122,30 @@ def render(event: AuditEvent, incident: IncidentSummary | None, approval: Approv
         actions=actions,
         kind=event.kind,
         key=f"{event.incident}.{event.seq}",
+        lines=lines,
+        approval=approval.id if actions and approval else "",
+        until=approval.expires_at if actions and approval else None,
     )
+
+
+def decided(approval: Approval) -> str:
+    """Return in words how a question was decided, by whom and when; or how many have said yes so far; or an empty string."""
+    answers = approval.answers
+    at = f" at {answers[-1].at:%Y-%m-%d %H:%M:%S} UTC" if answers and answers[-1].at else ""
+    people = " and ".join(dict.fromkeys(one.actor for one in answers if one.approve))
+    match approval.state:
+        case ApprovalState.PENDING:
+            return f"{approval.have} of {max(approval.need, 1)} have approved: {people}{at}." if people else ""
+        case ApprovalState.GRANTED:
+            return f"Approved by {people or 'policy'}{at}."
+        case ApprovalState.REJECTED:
+            last = next((one for one in answers if not one.approve), None)
+            return f"Rejected by {last.actor}{at}: {last.reason}" if last else "Rejected."
+        case ApprovalState.EXPIRED:
+            return f"Expired at {approval.expires_at:%Y-%m-%d %H:%M:%S} UTC; nobody decided."
+        case ApprovalState.VOID:
+            who = f" by {approval.closed_by}" if approval.closed_by else ""
+            return f"No longer asked{who}: {approval.closed_why or 'the alert resolved or the incident ended'}"
 
 
 def summary(messages: Sequence[Message], public_url: str = "") -> Message:
@@ -119,7 +160,7 @@ def summary(messages: Sequence[Message], public_url: str = "") -> Message:
     severities = [one.severity for one in messages]
     return Message(
         subject=subject,
-        text="\n".join([subject, "", *(f"{name}: {value}" for name, value in lines), "", f"More: {link}" if link else ""]).strip(),
+        text=text_of(subject, lines, link, False),
         html=html_of(subject, lines, link),
         blocks=slack_blocks(subject, lines, link, []),
         severity="critical" if "critical" in severities else next((one for one in severities if one), ""),
@@ -138,6 +179,8 @@ def plain(text: object, limit: int = VALUE_CHARS) -> str:
 
 def _subject(event: AuditEvent, incident: IncidentSummary | None, approval: Approval | None) -> str:
     headline = _HEADLINES.get(event.kind, event.kind)
+    if event.kind in _ASKING and approval:
+        headline = _DECIDED.get(approval.state, headline)
     about = f"{incident.alertname or 'an alert without a name'}{f' on {incident.target}' if incident.target else ''}" if incident else ""
     if approval and approval.proposal.entry:
         about = f"{approval.proposal.entry} on {', '.join(approval.proposal.hosts)}{f' for {about}' if about else ''}"
@@ -197,9 +240,13 @@ def _button_value(action: Action) -> str:
     return json.dumps({"approval": action.approval, "digest": action.digest})
 
 
-def _link(incident: IncidentSummary | None, public_url: str) -> str:
+def _link(incident: IncidentSummary | None, approval: Approval | None, public_url: str) -> str:
     base = public_url.rstrip("/")
-    return f"{base}/incidents/{quote(incident.id, safe='')}" if incident and base else base
+    if not base:
+        return ""
+    if approval is not None:
+        return f"{base}/approvals/{quote(approval.id, safe=':')}"
+    return f"{base}/incidents/{quote(incident.id, safe='')}" if incident else base
 
 
 def _color(kind: str, incident: IncidentSummary | None) -> str:

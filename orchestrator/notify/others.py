@@ -21,7 +21,7 @@ class Apprise:
         self.name = name
         self._urls = tuple(urls)
 
-    def send(self, message: Message) -> None:
+    def send(self, message: Message) -> str | None:
         """Send a message to every address.
 
         Raises:
@@ -39,3 +39,4 @@ class Apprise:
         )
         if not sent:
             raise Unavailable(f"{self.name}: the service did not take the message")
+        return None

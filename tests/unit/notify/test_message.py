@@ -96,7 +96,7 @@ def test_an_approval_says_what_is_asked_and_carries_buttons() -> None:
     for text in (message.text, message.html, sections(message)):
         for word in ("restart_service", "nginx", "mode is approve", "0 of 2 approved", "2026-11-20 08:15:00 UTC", "successful, 0 changes"):
             assert word in text
-    assert message.link == "https://ops.example/incidents/0123456789abcdef"
+    assert message.link == "https://ops.example/approvals/0123456789abcdef:1"
     assert message.link in message.text
     assert [(one.decision, one.approval, one.digest) for one in message.actions] == [
         (decision, APPROVAL.id, APPROVAL.digest) for decision in ("approve", "reject")

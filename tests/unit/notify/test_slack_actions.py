@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import InvalidRequest, NotAuthenticated
-from orchestrator.notify.slack_actions import SlackAction, parse_action, verify_signature
+from orchestrator.notify.slack_actions import SlackAction, parse_action, reject_form, verify_signature
 
 SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
 NOW = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)
@@ -91,7 +91,11 @@ def test_a_button_is_read() -> None:
         {"payload": "[" * 100_000},
         form(actions=[]),
         form(actions="x"),
-        form(actions=[{"action_id": "open"}]),
+        form(actions=[{"action_id": "open_sesame"}]),
+        form(type="view_submission"),
+        form(type="view_submission", view={"callback_id": "other"}),
+        form(type="view_submission", view={"callback_id": "reject", "private_metadata": "x"}),
+        form(type="view_submission", view={"callback_id": "reject", "private_metadata": '{"approval": "i:1"}'}),
         form(actions=[{"action_id": ["approve"]}]),
         form(actions=[{"action_id": "reject", "value": "x"}]),
         form(actions=[{"action_id": "reject", "value": '{"approval": "i:1"}'}]),
@@ -103,6 +107,29 @@ def test_what_is_no_button_of_ours_is_refused(wrong: dict[str, str]) -> None:
     """Anything else is an invalid request, never a crash."""
     with pytest.raises(InvalidRequest):
         parse_action(wrong)
+
+
+def test_a_button_that_only_leads_away_decides_nothing() -> None:
+    """Slack also tells of a press of a link; it carries no decision."""
+    for name in ("open", "open_reject"):
+        assert parse_action(form(actions=[{"action_id": name}])) == SlackAction("U1")
+
+
+def test_the_form_asks_for_a_reason_and_gives_it_back() -> None:
+    """The form holds no reason beforehand; sent, it is a rejection of what was shown, with what the person wrote."""
+    pressed = parse_action(form(actions=[{"action_id": "reject", "value": json.dumps({"approval": "i:1", "digest": "d"})}], trigger_id="t1"))
+    assert pressed.trigger == "t1"
+    view = reject_form(pressed, "restart <nginx> @here")
+    field = next(block for block in view["blocks"] if block["type"] == "input")
+    assert "initial_value" not in field["element"]
+    assert not field.get("optional", False)
+    assert "<nginx>" not in json.dumps(view)
+    assert "@here" not in json.dumps(view)
+    view["state"] = {"values": {"reason": {"reason": {"value": "  the disk is full  "}}}}
+    sent = parse_action(form(type="view_submission", view=view))
+    assert sent == SlackAction("U1", "i:1", "d", "reject", "https://hooks.slack.com/actions/1", form=True, reason="the disk is full")
+    view["state"] = {"values": {"reason": {"reason": {"value": None}}}}
+    assert parse_action(form(type="view_submission", view=view)).reason == ""
 
 
 @settings(max_examples=200, deadline=None)
