@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import subprocess
+import sys
+import time
 
 import pytest
 from conftest import needs_program
@@ -21,6 +24,19 @@ NUMBER = itertools.count()
 PROMISED_S = 15.0
 """How soon an incident is taken over."""
 AS_SHIPPED = {"worker__lease_s": 10, "worker__sweep_s": 1}
+SHIFTED_CLOCK = """
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    int failed = syscall(SYS_clock_gettime, clock, now);
+    const char *shift = getenv("CLOCK_SHIFT_S");
+    if (!failed && clock == CLOCK_REALTIME && shift) now->tv_sec += atol(shift);
+    return failed;
+}
+"""
+"""Stands before the C library: only the time of day is shifted, waiting is not (libfaketime breaks Python's sleep)."""
 pytestmark = pytest.mark.foreign
 
 
@@ -71,6 +87,16 @@ def wait_noticed(server):
     """Wait until a worker that was away has noticed that it lost what it held."""
     words = ("was taken over by another worker", "could not be kept", "waits: the database")
     until(lambda: any(word in server.since_start() for word in words), within_s=2 * PATIENCE_S, what=f"it is noticed, log: {server.log}")
+
+
+@pytest.fixture(scope="module")
+def shifted_clock(tmp_path_factory):
+    """Return what to put before a command, given the seconds by which its clock is wrong."""
+    folder = tmp_path_factory.mktemp("clock")
+    source, library = folder / "clock.c", folder / "clock.so"
+    source.write_text(SHIFTED_CLOCK)
+    subprocess.run([needs_program("cc", "gcc"), "-shared", "-fPIC", "-o", library, source], check=True, timeout=60)
+    return lambda shift_s: ("env", f"LD_PRELOAD={library}", f"CLOCK_SHIFT_S={shift_s}")
 
 
 @pytest.mark.root
@@ -155,14 +181,15 @@ def test_asleep_for_longer_than_its_lease(tmp_path, shared):
         check_everything(web)
 
 
-def test_wrong_clocks_change_nothing(tmp_path, shared):
+def test_wrong_clocks_change_nothing(tmp_path, shared, shifted_clock):
     """Workers whose clocks differ by hours from each other and from the database's neither take anything over nor let anything expire."""
-    needs_program("faketime")
+    argv = [*shifted_clock(18000), sys.executable, "-c", "import time; print(time.time())"]
+    assert float(subprocess.check_output(argv, timeout=60)) > time.time() + 17000
     with world(tmp_path, nap_s=3.0) as here:
         web = here.serve("web", parts=("web",), **shared).start()
-        for name, shift in (("early", "-5h"), ("late", "+5h")):
+        for name, shift_s in (("early", -18000), ("late", 18000)):
             server = here.serve(name, parts=("worker",), worker__threads=2, **shared)
-            server.prefix = ("env", "FAKETIME_DONT_FAKE_MONOTONIC=1", "faketime", "-f", shift)
+            server.prefix = shifted_clock(shift_s)
             server.start()
         for number in range(4):
             web.alert(f"a{number}", host=f"h{number}")
