@@ -207,7 +207,12 @@ class Orchestrator(Acting):
         webhook = "alertmanager" if given else f"alertmanager{at}"
         self.store.people.put_token(webhook, Role.WEBHOOK, given or self.data.secret("webhook.token", "ro_"))
         self.store.people.put_token(f"local-admin{at}", Role.ADMIN, self.data.secret("admin.token", "ro_"))
-        if not self.store.people.flag("first_start"):
+        if self.store.people.flag("first_start"):
+            return
+        with self.store.db.transaction():
+            self.store.db.lock("first_start")  # of web and worker that start together, one greets
+            if self.store.people.flag("first_start"):
+                return
             self._admit_shipped()
             self.store.people.set_flag("admin_link", secrets.token_urlsafe(24))
             self.store.people.set_flag("first_start", "done")

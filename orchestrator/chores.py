@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 MOST_ATTEMPTS = 12
 LETTERS = 500
 STORM_S = 60.0
-TIDY_S = 10.0
 SETTLED_S = 60.0
 """How long an incident must be open before a missing alert counts as a missed resolve."""
 
@@ -46,7 +45,7 @@ class Chores:
         chores = [
             Chore("notify", 0.5, self.notify),
             Chore("seal", settings.audit.seal_s, self.seal),
-            Chore("tidy", TIDY_S, self.tidy),
+            Chore("tidy", settings.worker.tidy_s, self.tidy),
             Chore("probe", 15.0, self.probe),
         ]
         if self._o.alertmanager is not None:

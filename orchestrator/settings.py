@@ -80,6 +80,7 @@ class Worker(Section):
     lease_s: float = Field(10.0, gt=1, description="A worker that is silent this long loses its incidents to another.")
     sweep_s: float = Field(1.0, gt=0, description="Seconds between looks for due or abandoned incidents.")
     reconcile_s: float = Field(60.0, gt=0, description="Seconds between comparisons with Alertmanager.")
+    tidy_s: float = Field(10.0, gt=0, description="Seconds between looks for what ended runs left on disk.")
 
 
 class CatalogueSettings(Section):

@@ -22,6 +22,9 @@ from orchestrator.store.tables import SCHEMA_VERSION, Tables, append_only, make_
 ENDING_S = 2
 """How long a program that ends may still have the database open."""
 
+PATIENCE = {"connect_timeout": 5, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10000}
+"""When a PostgreSQL that went silent is given up: without the last one (milliseconds), what was sent into a cut cable is waited for a quarter of an hour."""
+
 
 class Database:
     """A database with our tables.
@@ -195,7 +198,7 @@ def _open(url: str, synchronous: str) -> Any:
         }
         return SqliteDatabase(path, pragmas=pragmas, timeout=10)
     if url.startswith(("postgresql://", "postgres://")):
-        database = connect(url, connect_timeout=5, keepalives_idle=5, keepalives_interval=2, keepalives_count=3)
+        database = connect(url, **PATIENCE)
         if isinstance(database, PostgresqlDatabase):
             return database
     raise SettingsError(

@@ -190,6 +190,7 @@ class Serve:
             "server__webhook_token": TOKEN,
             "worker__lease_s": 2,
             "worker__sweep_s": 0.2,
+            "worker__tidy_s": 0.5,
             "catalogue__path": world.folder / "playbooks",
             "catalogue__roles": world.folder / "roles",
             "inventory__paths": world.folder / "inventory",
