@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,7 @@ from typing import Any
 
 from orchestrator import model as m
 from orchestrator.approval import narrow
-from orchestrator.card import Note, Track
+from orchestrator.card import Desk, Need, Note, Track
 from orchestrator.desk.drawing import Known, draw
 from orchestrator.errors import Conflict, Expired, Forbidden, InvalidRequest, NotAWebhook, NotFound, NotJson, StoreUnavailable
 from orchestrator.settings import Settings
@@ -234,6 +235,7 @@ class FakeOrchestrator:
             "e" * 64,
         )
         self.admitted_ids = {"restart_service"}
+        self.grant_map: dict[str, m.StandingGrant] = {}
         self.track = Track(12, 11, 8.0, "verified", NOW - timedelta(days=2), share=11 / 12, words="11 of 12 runs for this alert helped.")
         self.changed_since: tuple[str, ...] = ()
         self.standing: tuple[m.StandingGrant, ...] = ()
@@ -268,8 +270,9 @@ class FakeOrchestrator:
         return self.people.get(name)
 
     def open_session(self, actor: m.Actor, way: str) -> str:
-        self.sessions[f"sid-{len(self.sessions)}"] = actor.name
-        return f"sid-{len(self.sessions) - 1}"
+        secret = secrets.token_urlsafe(16)
+        self.sessions[secret] = actor.name
+        return secret
 
     def session_actor(self, secret: str, *, touch: bool = True) -> m.Actor | None:
         return self.people.get(self.sessions.get(secret, ""))
@@ -359,6 +362,25 @@ class FakeOrchestrator:
     def notes(self, id: str):
         return self.note_list
 
+    def desk(self, actor: m.Actor) -> Desk:
+        pending = [one for one in self.approval_map.values() if one.state is m.ApprovalState.PENDING]
+        needs = [
+            Need(summary_of(self.incident(one.incident)), one.id, one.proposal.entry, one.proposal.hosts, have=one.have, need=one.need)
+            for one in pending
+        ]
+        put_off = [replace(need, snoozed_until=one.snoozed_until) for need, one in zip(needs, pending, strict=True) if one.snoozed_until]
+        hidden = {one.approval for one in put_off}
+        return Desk(tuple(one for one in needs if one.approval not in hidden), tuple(put_off), tuple(self.grant_map.values()))
+
+    def grants(self, *, entry="", state=(), limit=100, cursor=""):
+        found = [one for one in self.grant_map.values() if entry in ("", one.entry) and (not state or one.state in state)]
+        return self._page(found, limit, cursor)
+
+    def grant(self, id: str) -> m.StandingGrant:
+        if id not in self.grant_map:
+            raise NotFound(f"There is no standing grant {id[:50]}.")
+        return self.grant_map[id]
+
     def letters(self, events):
         return self.letter_list
 
@@ -420,6 +442,47 @@ class FakeOrchestrator:
         self.approval_map[id] = approval
         self.calls.append(("answer", id, actor, answer))
         return approval
+
+    def choose(self, id, actor, entry, reason, parameters=None, hosts=()):
+        self.entry(entry)
+        return self._act("choose", self.approval(id).incident, actor, entry, reason, parameters, hosts)
+
+    def escalate(self, id, actor, to, reason):
+        self._need(actor, m.Role.APPROVER)
+        self.approval_map[id] = replace(self.approval(id), escalated_to=to, escalated_by=actor.name, escalated_why=reason)
+        return self.approval_map[id]
+
+    def snooze(self, id, actor, until, reason=""):
+        self._need(actor, m.Role.APPROVER)
+        self.approval_map[id] = replace(self.approval(id), snoozed_until=until, snoozed_by=actor.name)
+        return self.approval_map[id]
+
+    def note_incident(self, id, actor, text):
+        self._need(actor, m.Role.APPROVER)
+        self.incident(id)
+        written = Note(len(self.note_list) + 100, id, NOW, actor.name, text)
+        self.note_list = [*self.note_list, written]
+        return written
+
+    def create_grant(self, entry, actor, *, until, max_runs, reason, hosts=(), group="", alertnames=()):
+        self._need(actor, m.Role.APPROVER)
+        digest, name = self.entry(entry).digest, f"grant{len(self.grant_map) + 1}"
+        given = m.StandingGrant(name, entry, digest, tuple(hosts) or ("web1",), until, max_runs, NOW, by=(actor.name,), reason=reason)
+        self.grant_map[name] = replace(given, group=group, alertnames=tuple(alertnames))
+        return self.grant_map[name]
+
+    def confirm_grant(self, id, actor, digest, reason=""):
+        self._need(actor, m.Role.APPROVER)
+        found = self.grant(id)
+        if found.state is not m.StandingState.WAITING:
+            raise Conflict("the standing grant waits for nobody.")
+        self.grant_map[id] = replace(found, state=m.StandingState.ACTIVE, by=(*found.by, actor.name))
+        return self.grant_map[id]
+
+    def revoke_grant(self, id, actor, reason=""):
+        self._need(actor, m.Role.APPROVER)
+        self.grant_map[id] = replace(self.grant(id), state=m.StandingState.REVOKED, ended_by=actor.name, ended_why=reason)
+        return self.grant_map[id]
 
     def _act(self, verb: str, id: str, actor: m.Actor, *more: Any) -> m.Incident:
         self._need(actor, m.Role.APPROVER)

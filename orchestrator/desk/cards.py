@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from orchestrator import approval as answering
@@ -71,6 +72,10 @@ class Cards(Reading):
                 standing=tuple(self.wiring.binding.refresh(self.store.standing.active(entry))),
             )
         )
+
+    def now(self) -> datetime:
+        """Return the database's time."""
+        return self.store.db.now()
 
     def paused(self) -> str:
         """Return who holds the kill switch and why, an empty string where nobody does."""

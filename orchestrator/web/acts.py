@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from flask import Blueprint, Response, jsonify, request, url_for
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
-from orchestrator.model import Approval, ApprovalState, Entry, Incident, Receipt, Role, Run
+from orchestrator.card import Note
+from orchestrator.errors import InvalidRequest
+from orchestrator.model import Approval, ApprovalState, Entry, Incident, Receipt, Role, Run, StandingGrant, StandingState
 from orchestrator.web.api import entry_values
-from orchestrator.web.asking import body, facade, plain
+from orchestrator.web.asking import body, facade, plain, text
 from orchestrator.web.auth import me
 from orchestrator.web.openapi import Call, call
 
@@ -61,6 +64,72 @@ class Started(Body):
     entry: str = Field(max_length=200)
     hosts: list[str] = Field(min_length=1, max_length=1000)
     parameters: dict[str, JsonValue] = {}
+    reason: str = Field("", max_length=_WORDS)
+
+
+class Chosen(Body):
+    """Another entry instead of what is proposed; `parameters` where labels and defaults do not give them."""
+
+    alternative: str = Field(min_length=1, max_length=200)
+    reason: str = Field(min_length=1, max_length=_WORDS)
+    parameters: dict[str, JsonValue] = {}
+    hosts: list[str] = Field([], max_length=1000)
+
+
+class Escalated(Body):
+    """Whom an open question is handed to, and why."""
+
+    to: str = Field(min_length=1, max_length=200, description="A person's or a group's name.")
+    reason: str = Field(min_length=1, max_length=_WORDS)
+
+
+class Until(Body):
+    """A time: `until`, or `minutes` from now; one of the two."""
+
+    until: AwareDatetime | None = Field(None, description="ISO 8601 with an offset.")
+    minutes: float | None = Field(None, gt=0, le=525_600)
+
+    def moment(self, now: datetime) -> datetime:
+        """Return the time that is meant.
+
+        Raises:
+            InvalidRequest: none, or both.
+        """
+        if (self.until is None) == (self.minutes is None):
+            raise InvalidRequest("until: give either until or minutes.")
+        try:
+            return self.until if self.until is not None else now + timedelta(minutes=self.minutes or 0)
+        except OverflowError:
+            raise InvalidRequest("until: is too far away.") from None
+
+
+class Snoozed(Until):
+    """Until when an open question is put off; before it expires."""
+
+    reason: str = Field("", max_length=_WORDS)
+
+
+class Noted(Body):
+    """What a person writes down at an incident."""
+
+    text: str = Field(min_length=1, max_length=_WORDS)
+
+
+class Given(Until):
+    """A standing grant: this entry on these hosts or this group, until a time, at most so many runs."""
+
+    entry: str = Field(min_length=1, max_length=200)
+    hosts: list[str] = Field([], max_length=1000)
+    group: str = Field("", max_length=200)
+    max_runs: int = Field(ge=1, le=100)
+    alertnames: list[str] = Field([], max_length=100, description="Only for these alerts; empty: any.")
+    reason: str = Field(min_length=1, max_length=_WORDS)
+
+
+class Confirmed(Body):
+    """The second person's yes to a standing grant, bound to the entry's digest that was shown."""
+
+    digest: str = Field(max_length=200)
     reason: str = Field("", max_length=_WORDS)
 
 
@@ -126,6 +195,13 @@ def take_incident(id: str) -> Response:
     return _incident(facade().take_incident(id, me()))
 
 
+@routes.post("/api/v1/incidents/<id>/notes")
+@call(Call("Write something down at an incident; kept on record", Role.APPROVER, Note, body=Noted, status=201, errors=(404,)))
+def note_incident(id: str) -> Any:
+    """Write a note."""
+    return jsonify(plain(Note, facade().note_incident(id, me(), body(Noted).text))), 201
+
+
 def _incident(value: Incident) -> Response:
     return jsonify(plain(Incident, value))
 
@@ -152,6 +228,101 @@ def reject(id: str) -> Response:
     """Reject."""
     asked = body(Rejected)
     return jsonify(plain(Approval, facade().reject(id, me(), asked.digest, asked.reason)))
+
+
+@routes.post("/api/v1/approvals/<id>/choose")
+@call(
+    Call(
+        "Choose another entry: a new proposal with its own check and digest; the old question is void",
+        Role.APPROVER,
+        Incident,
+        body=Chosen,
+        errors=(404, 409, 410),
+    )
+)
+def choose(id: str) -> Response:
+    """Choose an alternative."""
+    asked = body(Chosen)
+    return _incident(facade().choose(id, me(), asked.alternative, asked.reason, dict(asked.parameters), tuple(asked.hosts)))
+
+
+@routes.post("/api/v1/approvals/<id>/escalate")
+@call(
+    Call(
+        "Hand an open question to a person or a group; it expires as before",
+        Role.APPROVER,
+        Approval,
+        body=Escalated,
+        errors=(404, 409, 410),
+    )
+)
+def escalate(id: str) -> Response:
+    """Hand a question over."""
+    asked = body(Escalated)
+    return jsonify(plain(Approval, facade().escalate(id, me(), asked.to, asked.reason)))
+
+
+@routes.post("/api/v1/approvals/<id>/snooze")
+@call(
+    Call(
+        "Put an open question off until a time before it expires; it stays listed",
+        Role.APPROVER,
+        Approval,
+        body=Snoozed,
+        errors=(404, 409, 410),
+    )
+)
+def snooze(id: str) -> Response:
+    """Put a question off."""
+    asked = body(Snoozed)
+    return jsonify(plain(Approval, facade().snooze(id, me(), asked.moment(facade().now()), asked.reason)))
+
+
+# ---------------------------------------------------------------- standing grants
+
+
+@routes.post("/api/v1/grants")
+@call(
+    Call(
+        "Let an entry run on these hosts without asking, within limits; 202 where a second person has to confirm it",
+        Role.APPROVER,
+        StandingGrant,
+        body=Given,
+        status=201,
+        errors=(404,),
+        more={202: StandingGrant},
+    )
+)
+def create_grant() -> Any:
+    """Give a standing grant."""
+    asked = body(Given)
+    given = facade().create_grant(
+        asked.entry,
+        me(),
+        until=asked.moment(facade().now()),
+        max_runs=asked.max_runs,
+        reason=asked.reason,
+        hosts=tuple(asked.hosts),
+        group=asked.group,
+        alertnames=tuple(asked.alertnames),
+    )
+    status = 202 if given.state is StandingState.WAITING else 201
+    return jsonify(plain(StandingGrant, given)), status, {"Location": url_for("api.grant", id=given.id)}
+
+
+@routes.post("/api/v1/grants/<id>/confirm")
+@call(Call("Give a standing grant as the second person", Role.APPROVER, StandingGrant, body=Confirmed, errors=_CHANGED))
+def confirm_grant(id: str) -> Response:
+    """Confirm a standing grant."""
+    asked = body(Confirmed)
+    return jsonify(plain(StandingGrant, facade().confirm_grant(id, me(), asked.digest, asked.reason)))
+
+
+@routes.delete("/api/v1/grants/<id>")
+@call(Call("Take a standing grant back, at once", Role.APPROVER, StandingGrant, ("reason",), errors=_CHANGED))
+def revoke_grant(id: str) -> Response:
+    """Revoke a standing grant."""
+    return jsonify(plain(StandingGrant, facade().revoke_grant(id, me(), text("reason")[:_WORDS])))
 
 
 # ---------------------------------------------------------------- runs

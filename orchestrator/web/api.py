@@ -9,10 +9,24 @@ from typing import Any, TypeVar
 from flask import Blueprint, Response, current_app, jsonify
 
 from orchestrator import __version__, model
+from orchestrator.card import Card, Desk, Note
 from orchestrator.errors import NotAuthenticated
-from orchestrator.model import AlertRecord, Approval, ApprovalState, AuditEvent, Incident, IncidentSummary, Role, Run, RunEvent, Status
+from orchestrator.model import (
+    AlertRecord,
+    Approval,
+    ApprovalState,
+    AuditEvent,
+    Incident,
+    IncidentSummary,
+    Role,
+    Run,
+    RunEvent,
+    StandingGrant,
+    StandingState,
+    Status,
+)
 from orchestrator.web import auth, events, openapi
-from orchestrator.web.asking import MAX_LIMIT, facade, limit, moment, number, paged, plain, text, words
+from orchestrator.web.asking import MAX_LIMIT, facade, limit, moment, names, number, paged, plain, text, values, words
 from orchestrator.web.openapi import Call, call
 from orchestrator.web.problems import problem
 
@@ -116,6 +130,20 @@ def related(id: str) -> Response:
     return jsonify(plain(dict[str, list[IncidentSummary]], facade().related(id)))
 
 
+@routes.get("/api/v1/incidents/<id>/notes")
+@call(Call("What people wrote down at an incident, oldest first", Role.VIEWER, Note, errors=(404,), page=True))
+def notes(id: str) -> Response:
+    """Show an incident's notes."""
+    return page(Note, facade().notes(id), None)
+
+
+@routes.get("/api/v1/desk")
+@call(Call("What needs a person now, what was put off, which standing grants are in force", Role.VIEWER, Desk))
+def desk() -> Response:
+    """Show what lies on the caller's desk."""
+    return jsonify(plain(Desk, facade().desk(auth.me())))
+
+
 # ---------------------------------------------------------------- approvals
 
 
@@ -134,6 +162,40 @@ def approvals() -> Response:
 def approval(id: str) -> Response:
     """Show an approval."""
     return jsonify(plain(Approval, facade().approval(id)))
+
+
+@routes.get("/api/v1/approvals/<id>/card")
+@call(
+    Call(
+        "Everything that an answer covers, as it stands now; narrowed where hosts or pins are given",
+        Role.VIEWER,
+        Card,
+        ("hosts", "pins"),
+        errors=(404, 409, 422),
+    )
+)
+def card(id: str) -> Response:
+    """Show an approval's card."""
+    return jsonify(plain(Card, facade().card(id, names("hosts"), values("pins"))))
+
+
+# ---------------------------------------------------------------- standing grants
+
+
+@routes.get("/api/v1/grants")
+@call(Call("Standing grants, newest first", Role.VIEWER, StandingGrant, ("entry", "state", "limit", "cursor"), page=True))
+def grants() -> Response:
+    """List standing grants."""
+    state, most = words("state", StandingState), limit()
+    items, following = paged(lambda cursor: facade().grants(entry=text("entry"), state=state, limit=most, cursor=cursor))
+    return page(StandingGrant, items, following)
+
+
+@routes.get("/api/v1/grants/<id>")
+@call(Call("One standing grant, as it stands now", Role.VIEWER, StandingGrant, errors=(404,)))
+def grant(id: str) -> Response:
+    """Show a standing grant."""
+    return jsonify(plain(StandingGrant, facade().grant(id)))
 
 
 # ---------------------------------------------------------------- runs

@@ -97,6 +97,33 @@ def words(name: str, kind: type[_Word]) -> tuple[_Word, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def names(name: str) -> tuple[str, ...]:
+    """Return the names in a query parameter, given several times or separated by commas, each once.
+
+    Raises:
+        UsageError: it holds a NUL character.
+    """
+    text(name)
+    found = (part.strip() for item in request.args.getlist(name) for part in item.split(","))
+    return tuple(dict.fromkeys(part for part in found if part))
+
+
+def values(name: str) -> dict[str, Any]:
+    """Return a query parameter that is a JSON object; empty where it is not given.
+
+    Raises:
+        UsageError: it is no JSON object, or holds a NUL character.
+    """
+    given = text(name)
+    try:
+        found = json.loads(given) if given else {}
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or _holds_nul(found):
+        raise UsageError(f'{name}: is no JSON object. Mend: write it like {{"restart_service_port": 443}}.')
+    return found
+
+
 def moment(name: str) -> datetime | None:
     """Return a time from the query as aware UTC; without an offset it is taken as UTC.
 

@@ -30,6 +30,9 @@ FILTERS = {
     "after": "Number of the last item seen.",
     "incident": "An incident's id.",
     "entry": "A catalogue entry's id.",
+    "hosts": "Some of the proposed hosts, separated by commas.",
+    "pins": "A JSON object: parameter → pinned value.",
+    "reason": "Why; kept on record.",
     "head": "A head of the global chain kept elsewhere.",
 }
 """Query parameter → what it takes."""
@@ -116,7 +119,22 @@ _PROBLEM = {
         "type": {"type": "string"},
         "title": {"type": "string"},
         "status": {"type": "integer"},
-        "detail": {"type": "string"},
+        "detail": {"type": "string", "description": "What is wrong, for a person."},
+        "decided": {
+            "type": "object",
+            "description": "With 409: how it was decided already.",
+            "properties": {
+                "state": {"type": "string"},
+                "by": {"type": "array", "items": {"type": "string"}},
+                "at": {"type": ["string", "null"], "format": "date-time"},
+                "reason": {"type": "string"},
+            },
+        },
+        "changed": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "With 409: what changed since it was shown, in plain words.",
+        },
     },
 }
 
