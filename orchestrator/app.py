@@ -130,7 +130,7 @@ class Orchestrator(Acting):
         self.settings = settings
         _check_windows(settings)
         self.data = DataFolder(Path(settings.data_dir))
-        self.channels = {channel.name: channel for channel in make_channels(settings)}
+        self.channels = {channel.name: channel for channel in make_channels(settings, self.session_key)}
         self.store = Store(settings.database_url(), synchronous=settings.database.synchronous, route=self._route)
         self._open_database()
         self._catalogue = CatalogueCache(Path(settings.catalogue.path), Path(settings.catalogue.roles))

@@ -7,17 +7,22 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.context.http import JsonApi
 from orchestrator.engine import Chore
 from orchestrator.errors import NotFound, SourceUnavailable, Unavailable
 from orchestrator.lifecycle import manual
-from orchestrator.model import AlertGroup, Approval, Happening, IncidentSummary
+from orchestrator.model import AlertGroup, Approval, AuditEvent, Happening
 from orchestrator.notify.channels import backoff_s, retry_after_s, wanted
-from orchestrator.notify.message import Message, render, summary
+from orchestrator.notify.message import Message, summary
 from orchestrator.settings import Settings
 from orchestrator.store import Letter
+from orchestrator.telling.chat import Chat, shown
+from orchestrator.telling.reminders import Reminders, kept_back
+from orchestrator.telling.wording import message_of
 
 if TYPE_CHECKING:
     from orchestrator.app import Orchestrator
@@ -27,6 +32,8 @@ log = logging.getLogger(__name__)
 MOST_ATTEMPTS = 12
 LETTERS = 500
 STORM_S = 60.0
+FORGET_S = 7 * 86400.0
+"""How long what was done in chat, and which links were used, is remembered."""
 SETTLED_S = 60.0
 """How long an incident must be open before a missing alert counts as a missed resolve."""
 
@@ -44,6 +51,8 @@ class Chores:
         settings = self._o.settings
         chores = [
             Chore("notify", 0.5, self.notify),
+            Chore("chat", 0.5, Chat(self._o).run),
+            Chore("remind", 1.0, Reminders(self._o).run),
             Chore("seal", settings.audit.seal_s, self.seal),
             Chore("tidy", settings.worker.tidy_s, self.tidy),
             Chore("probe", 15.0, self.probe),
@@ -56,7 +65,10 @@ class Chores:
     def route(settings: Settings, channels: tuple[str, ...], kind: str, severity: str) -> tuple[str, ...]:
         """Return the names of the channels that want an event."""
         chosen = settings.notify
-        return channels if channels and wanted(kind, severity, chosen.events, chosen.min_severity) else ()
+        if not wanted(kind, severity, chosen.events, chosen.min_severity):
+            return ()
+        later = kept_back(chosen, kind)
+        return tuple(name for name in channels if name not in later)
 
     # ------------------------------------------------------------ telling people
 
@@ -80,8 +92,10 @@ class Chores:
         return count > 1 and self._o.store.outbox.sent_since(channel, since) + count > limit
 
     def _send(self, letter: Letter) -> None:
+        before = self._question(letter)
         try:
-            self._o.channels[letter.channel].send(self._message(letter))
+            message = self._message(letter)
+            place = self._o.channels[letter.channel].send(message)
         except Unavailable as error:
             self._failed(letter, error)
             return
@@ -90,7 +104,10 @@ class Chores:
             log.exception("letter %s cannot be sent", letter.id)
             self._failed(letter, Unavailable(type(error).__name__))
             return
-        self._o.store.outbox.sent(letter)
+        with self._o.store.db.transaction():
+            self._o.store.outbox.sent(letter)
+            if place and before is not None:
+                self._o.store.errands.posted(letter.channel, before.id, place, shown(before))
         self._o.meters.notifications.labels(letter.channel, "sent").inc()
         self._o.troubles.set(f"notify:{letter.channel}", "")
 
@@ -123,19 +140,19 @@ class Chores:
             self._o.store.outbox.failed(letter, why, None)
 
     def _message(self, letter: Letter) -> Message:
-        event = self._o.store.chain.events(after=letter.event - 1, limit=1)[0]
-        return render(
-            event, self._summary(event.incident), self._approval((event.data or {}).get("approval")), self._o.settings.public_url()
-        )
+        return message_of(self._o, self._event(letter))
 
-    def _summary(self, incident: str) -> IncidentSummary | None:
-        return self._o.store.incidents.summary(incident)
-
-    def _approval(self, identity: object) -> Approval | None:
+    def _question(self, letter: Letter) -> Approval | None:
+        """Return the question that a letter asks, as it stood before the message was made of it."""
+        if letter.kind not in ("approval.asked", "approval.reminder"):
+            return None
         try:
-            return self._o.store.runs.approval(identity) if isinstance(identity, str) else None
+            return self._o.store.runs.approval(str((self._event(letter).data or {}).get("approval")))
         except NotFound:
             return None
+
+    def _event(self, letter: Letter) -> AuditEvent:
+        return self._o.store.chain.events(after=letter.event - 1, limit=1)[0]
 
     # ------------------------------------------------------------ the rest
 
@@ -167,12 +184,15 @@ class Chores:
 
     def probe(self) -> None:
         """Note whether monitoring answers."""
-        prometheus, alertmanager = self._o.prometheus, self._o.alertmanager
+        prometheus, alertmanager, rules = self._o.prometheus, self._o.alertmanager, self._o.settings.oidc
         questions: dict[str, Callable[[], object]] = {}
         if prometheus is not None:
             questions["prometheus"] = prometheus.active
         if alertmanager is not None:
             questions["alertmanager"] = alertmanager.alerts
+        if rules.issuer:
+            provider = JsonApi("the sign-in provider", rules.issuer, timeout_s=rules.timeout_s)
+            questions["oidc"] = partial(provider.get, "/.well-known/openid-configuration")
         for name, ask in questions.items():
             try:
                 ask()
@@ -199,6 +219,9 @@ class Chores:
                 file.write(f"{self._o.wiring.now().isoformat()} {head}\n")
 
     def tidy(self) -> None:
-        """Remove what finished runs left on disk."""
+        """Remove what finished runs left on disk, and what is over in the tables of sessions, links and errands."""
+        self._o.store.sessions.sweep(self._o.settings.login.session_s)
+        self._o.store.errands.sweep(FORGET_S)
+        self._o.store.people.forget_flags("used:", FORGET_S)
         living = [*self._o.executor.living(), *self._o.wiring.playing.reading]  # asked first: what begins later is no leftover
         self._o.executor.sweep(keep=[*living, *self._o.store.runs.unsettled()])

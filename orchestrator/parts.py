@@ -26,6 +26,7 @@ from orchestrator.execute import Executor
 from orchestrator.inventory import InventoryCache
 from orchestrator.model import Alert, IncidentSummary, Run
 from orchestrator.notify.channels import Channel, channels
+from orchestrator.notify.links import Links
 from orchestrator.settings import Section, Settings
 
 RunPlay = Callable[[str, Mapping[str, Any], tuple[str, ...]], Run]
@@ -135,9 +136,30 @@ def make_model(settings: Settings, environment: Mapping[str, str] = os.environ) 
     )
 
 
-def make_channels(settings: Settings) -> list[Channel]:
-    """Return the ways to tell people."""
-    return channels(settings.notify)
+def make_channels(settings: Settings, key: Callable[[], bytes]) -> list[Channel]:
+    """Return the ways to tell people.
+
+    Args:
+        settings: which there are.
+        key: returns the secret that signs the links in mails.
+
+    Raises:
+        SettingsError: a reminder goes to a channel that is not set, or Slack's bot has no channel.
+    """
+    rules = settings.notify
+    problems = []
+    if rules.slack_bot_token.get_secret_value() and not rules.slack_channel:
+        problems.append("notify.slack_channel: is empty. Mend: write the id of the channel that the bot posts in.")
+    made = channels(rules, Links(key, settings.public_url()))
+    names = {channel.name for channel in made}
+    problems += [
+        f"notify.escalate_to: there is no channel {name!r}. Mend: write some of {', '.join(sorted(names)) or 'none'}."
+        for name in rules.escalate_to
+        if name not in names
+    ]
+    if problems:
+        raise SettingsError(problems)
+    return made
 
 
 def _secrets(section: Section) -> Iterator[str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.desk.signing_in import RANK, SigningIn
+from orchestrator.desk.chatting import Chatting
+from orchestrator.desk.signing_in import RANK
 from orchestrator.errors import Forbidden
 from orchestrator.model import Actor, Happening, Role
 
 
-class Accounts(SigningIn):
+class Accounts(Chatting):
     """Users and tokens, and what a role is enough for."""
 
     def token_actor(self, secret: str) -> Actor | None:

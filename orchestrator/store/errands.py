@@ -1,12 +1,15 @@
-"""What chat has asked for and not got yet, and the messages that stand there and can be changed."""
+"""What is still to be told: errands of chat, messages that stand there and can be changed, reminders that were written."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
+from orchestrator.model import ApprovalState
+from orchestrator.store.chain import moment
 from orchestrator.store.database import Database
 
 LEASE_MS = 60_000
@@ -20,6 +23,8 @@ class Errand:
     kind: str
     data: Mapping[str, Any]
     attempts: int
+    created_at: datetime
+    """When it was acknowledged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +74,13 @@ class Errands:
             rows = list(query if self._db.is_sqlite else query.for_update("FOR UPDATE SKIP LOCKED"))
             if rows:
                 table.update(due=now + LEASE_MS).where(table.id.in_([row.id for row in rows])).execute()
-        return [Errand(row.id, row.kind, json.loads(row.data), row.attempts) for row in rows]
+        return [Errand(row.id, row.kind, json.loads(row.data), row.attempts, moment(row.created_at)) for row in rows]
 
     def note(self, errand: Errand, data: Mapping[str, Any]) -> Errand:
         """Keep how far an errand has come; return it so."""
         with self._db.transaction():
             self._t.errand.update(data=json.dumps(dict(data))).where(self._t.errand.id == errand.id).execute()
-        return Errand(errand.id, errand.kind, data, errand.attempts)
+        return replace(errand, data=data)
 
     def done(self, errand: Errand) -> None:
         """Mark an errand as done."""
@@ -98,6 +103,25 @@ class Errands:
         with self._db.transaction():
             self._t.errand.delete().where(self._t.errand.state != "pending", self._t.errand.created_at < before).execute()
             self._t.posted.delete().where(self._t.posted.state != "open", self._t.posted.due < before).execute()
+
+    # ------------------------------------------------------------ reminders
+
+    def open_questions(self) -> list[tuple[str, int, int, int]]:
+        """Return open approvals: id, when it was asked and when it expires in milliseconds, and how many reminders were written."""
+        table = self._t.approval
+        with self._db.reading():
+            query = table.select(table.id, table.created_at, table.expires_at, table.reminded).where(
+                table.state == str(ApprovalState.PENDING), table.expires_at > self._db.now_ms()
+            )
+            return [(row.id, row.created_at, row.expires_at, row.reminded) for row in list(query)]
+
+    def mark_reminded(self, approval: str, number: int) -> bool:
+        """Note that a reminder is written, in the caller's transaction; False where it was before, or nothing is asked any more."""
+        table = self._t.approval
+        query = table.update(reminded=number).where(
+            table.id == approval, table.reminded < number, table.state == str(ApprovalState.PENDING)
+        )
+        return bool(query.execute())
 
     # ------------------------------------------------------------ posted messages
 

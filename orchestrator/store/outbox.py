@@ -53,10 +53,14 @@ class Outbox:
 
     def add(self, event: AuditEvent, severity: str) -> None:
         """Write an event for each channel that wants it, in the caller's transaction."""
+        self.add_for(event, self._route(event.kind, severity))
+
+    def add_for(self, event: AuditEvent, channels: tuple[str, ...]) -> None:
+        """Write an event for these channels, in the caller's transaction."""
         now = self._db.now_ms()
         rows = [
             {"event": event.id, "incident": event.incident, "kind": event.kind, "channel": name, "due": now, "created_at": now}
-            for name in self._route(event.kind, severity)
+            for name in channels
         ]
         if rows:
             self._t.outbox.insert_many(rows).execute()
