@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import secrets
 import threading
@@ -20,6 +21,7 @@ from orchestrator.data_folder import DataFolder
 from orchestrator.desk.acting import Acting
 from orchestrator.engine import Engine
 from orchestrator.errors import InventoryError, OrchestratorError, UsageError
+from orchestrator.inventory import Inventory
 from orchestrator.lifecycle import Signal, Step
 from orchestrator.matcher import matches_all
 from orchestrator.metrics import Metrics
@@ -152,7 +154,7 @@ class Orchestrator(Acting):
             settings=settings,
             store=self.store,
             catalogue=self.catalogue,
-            inventory=self._inventory.get,
+            inventory=self._hosts_now,
             prometheus=self.prometheus,
             alertmanager=self.alertmanager,
             playing=Playing(
@@ -188,6 +190,20 @@ class Orchestrator(Acting):
 
     def _advance(self, incident: Incident, signals: Sequence[Signal], owner: str) -> Step:
         return self.wiring.advance(incident, signals, owner)
+
+    def _hosts_now(self) -> Inventory:
+        """Return the inventory, and say on the page where it cannot be read.
+
+        Raises:
+            InventoryError: it cannot be read as it stands now.
+        """
+        try:
+            found = self._inventory.get()
+        except InventoryError as error:
+            self.troubles.set("inventory", str(error))
+            raise
+        self.troubles.set("inventory", "")
+        return found
 
     def _entry_now(self, name: str) -> Entry | None:
         return self.catalogue().entries.get(name)
@@ -325,11 +341,15 @@ class Orchestrator(Acting):
 
     def health(self) -> dict[str, Any]:
         """Return whether it is ready, what is degraded, and what stands in the store."""
+        trouble = self.store.db.trouble()
         counts = self.store.incidents.counts()
-        degraded = self._degraded()
+        degraded = [*self._degraded(), *self._elsewhere()]
         ready = not (self._working and self.engine.last_sweep and time.monotonic() - self.engine.last_sweep > READY_SWEEP_S)
         if not ready:
             degraded.append({"what": "worker", "why": "the sweeper has not come round", "since": self.wiring.now()})
+        if trouble:
+            degraded.append({"what": "database", "why": trouble, "since": None})
+            ready = False
         return {
             "ready": ready,
             "degraded": degraded,
@@ -338,6 +358,27 @@ class Orchestrator(Acting):
             "counts": counts,
             "queue": self.store.incidents.waiting(),
         }
+
+    def degraded_here(self) -> dict[str, str]:
+        """Return what is degraded in this process, name → why, and leave it for the pages of the others."""
+        found = {str(item["what"]): str(item["why"]) for item in self._degraded()}
+        self.store.people.set_flag(f"{REPORT}{self.data.node()}", json.dumps(found))
+        return found
+
+    def _elsewhere(self) -> list[dict[str, Any]]:
+        """Return what the workers of other processes say; a process without a worker also says where none has reported."""
+        reports = self.store.people.fresh_flags(REPORT, REPORTED_S)
+        if self._working:
+            reports.pop(f"{REPORT}{self.data.node()}", None)
+        elif not reports:
+            return [{"what": "worker", "why": f"no worker has reported for {REPORTED_S:.0f} seconds", "since": None}]
+        own = {item["what"] for item in self._degraded()}
+        return [
+            {"what": what, "why": f"{why} (says {name.removeprefix(REPORT)})", "since": None}
+            for name, found in sorted(reports.items())
+            for what, why in json.loads(found).items()
+            if what not in own
+        ]
 
     def _degraded(self) -> list[dict[str, Any]]:
         found = self.troubles.all()
@@ -411,6 +452,10 @@ class Orchestrator(Acting):
         return limits
 
 
+REPORT = "report:"
+"""Name of the flags in which each worker says what is degraded."""
+REPORTED_S = 60.0
+"""Age above which such a report says nothing any more."""
 READY_SWEEP_S = timedelta(seconds=30).total_seconds()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections import defaultdict
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.context.http import JsonApi
 from orchestrator.engine import Chore
-from orchestrator.errors import NotFound, SourceUnavailable, Unavailable
+from orchestrator.errors import InventoryError, NotFound, SourceUnavailable, Unavailable
 from orchestrator.lifecycle import manual
 from orchestrator.model import AlertGroup, Approval, AuditEvent, Happening
 from orchestrator.notify.channels import backoff_s, retry_after_s, wanted
@@ -55,7 +56,7 @@ class Chores:
             Chore("remind", 1.0, Reminders(self._o).run),
             Chore("seal", settings.audit.seal_s, self.seal),
             Chore("tidy", settings.worker.tidy_s, self.tidy),
-            Chore("probe", 15.0, self.probe),
+            Chore("probe", 15.0, self.probe, at_once=True),
         ]
         if self._o.alertmanager is not None:
             chores.append(Chore("reconcile", settings.worker.reconcile_s, self.reconcile, at_once=True))
@@ -183,7 +184,7 @@ class Chores:
             self._o.store.incidents.resolve(identity, self._o.engine.wake)
 
     def probe(self) -> None:
-        """Note whether monitoring answers."""
+        """Note whether monitoring answers and the inventory can be read."""
         prometheus, alertmanager, rules = self._o.prometheus, self._o.alertmanager, self._o.settings.oidc
         questions: dict[str, Callable[[], object]] = {}
         if prometheus is not None:
@@ -199,11 +200,13 @@ class Chores:
                 self._o.troubles.set(name, "")
             except SourceUnavailable as error:
                 self._o.troubles.set(name, str(error))
+        with contextlib.suppress(InventoryError):  # noted there
+            self._o.wiring.inventory()
         self._tell_degraded()
 
     def _tell_degraded(self) -> None:
         """Tell people once when something degrades, and once when all is well again."""
-        now = {item["what"]: item["why"] for item in self._o.health()["degraded"]}
+        now = self._o.degraded_here()
         if set(now) == self._degraded:
             return
         words = "; ".join(f"{what}: {why}" for what, why in sorted(now.items())) or "all is well again"

@@ -22,6 +22,8 @@ from orchestrator.model import Host, target_of
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _TIMEOUT_S = 60.0
+FAILED_S = 5.0
+"""How long a failure is believed while no file changes."""
 _OWN_NAME = re.compile(r"\{\{\s*inventory_hostname\s*\}\}")
 _INSTANCE_LABELS = ("instance", "node", "nodename", "host", "hostname")
 
@@ -186,6 +188,7 @@ class InventoryCache:
         self._vault_password_file, self._python = vault_password_file, python
         self._lock = threading.Lock()
         self._fingerprint: object = None
+        self._failed: tuple[object, float, InventoryError] | None = None
         self._inventory: Inventory | None = None
 
     def get(self) -> Inventory:
@@ -198,9 +201,21 @@ class InventoryCache:
             # Taken before reading: what changes in between is found the next time.
             fingerprint, now = _fingerprint(self._paths), self._clock()
             if self._inventory is None or fingerprint != self._fingerprint or now - self._read_at >= self._longest_s:
-                self._inventory = load(self._paths, vault_password_file=self._vault_password_file, python=self._python)
+                self._inventory = self._load(fingerprint, now)
                 self._fingerprint, self._read_at = fingerprint, now
             return self._inventory
+
+    def _load(self, fingerprint: object, now: float) -> Inventory:
+        """Read the inventory, but not again at once where it has just failed: a script may take its time to fail."""
+        if self._failed is not None and self._failed[0] == fingerprint and now - self._failed[1] < FAILED_S:
+            raise InventoryError(str(self._failed[2]))
+        try:
+            found = load(self._paths, vault_password_file=self._vault_password_file, python=self._python)
+        except InventoryError as error:
+            self._inventory, self._failed = None, (fingerprint, self._clock(), error)
+            raise
+        self._failed = None
+        return found
 
 
 def _fingerprint(paths: Iterable[Path]) -> tuple[tuple[str, int, int, int, int], ...]:

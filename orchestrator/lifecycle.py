@@ -221,7 +221,10 @@ def _receive(incident: Incident, rooms: Rooms) -> Step:
 
 
 def _investigate(incident: Incident, rooms: Rooms) -> Step:
-    hosts = _hosts_or_none(incident, rooms)
+    try:
+        hosts, unread = rooms.hosts(incident), ""
+    except (InventoryError, Unavailable) as error:
+        hosts, unread = (), f"The alert's host cannot be told: {error} "
     if incident.context is None:
         context = rooms.gather(incident, hosts)
         data = {
@@ -238,7 +241,7 @@ def _investigate(incident: Incident, rooms: Rooms) -> Step:
     if proposal.choice is Choice.RUN:
         return move(incident, Status.PROPOSED, None, proposal.summary, events=(decided,))
     reason = proposal.reason or Reason.NO_ENTRY
-    detail = proposal.summary
+    detail = f"{unread}{proposal.summary}"
     if incident.tried:
         reason = incident.reason or Reason.UNHEALTHY
         detail = f"{incident.detail} {', '.join(incident.tried)} did not help, and nothing else fits: {proposal.summary}"

@@ -411,7 +411,10 @@ class Wiring:
         entry = self.entry(proposal.entry)
         if entry is None:
             return Verification(Health.UNDECIDED, detail=f"The entry {proposal.entry} is no longer in the catalogue.")
-        inventory = self.inventory()
+        try:
+            inventory = self.inventory()
+        except InventoryError as error:
+            return Verification(Health.UNDECIDED, detail=f"The inventory cannot be read: {error}")
         names = incident.grant.hosts if incident.grant else proposal.hosts
         parameters = incident.grant.parameters if incident.grant else proposal.parameters
         hosts = tuple(inventory.hosts[name] for name in names if name in inventory.hosts)

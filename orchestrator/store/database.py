@@ -39,6 +39,7 @@ class Database:
         self.raw: PeeweeDatabase = _open(url, synchronous)
         self.tables: Tables = make_tables(self.raw)
         self._depth = threading.local()
+        self._trouble = ""
 
     @property
     def is_sqlite(self) -> bool:
@@ -61,7 +62,8 @@ class Database:
                 yield
         except (OperationalError, InterfaceError) as error:
             self.close()
-            raise StoreUnavailable(f"the database cannot be written: {error}") from error
+            self._trouble = f"the database cannot be written: {str(error).strip()}"
+            raise StoreUnavailable(self._trouble) from error
         except DatabaseError as error:
             if "malformed" in str(error) or "not a database" in str(error):
                 raise StoreUnavailable(f"the database cannot be used: {error}") from error
@@ -82,6 +84,18 @@ class Database:
             if not getattr(self._depth, "value", 0):
                 self.close()
             raise StoreUnavailable(f"the database cannot be read: {error}") from error
+
+    def trouble(self) -> str:
+        """Return why the database could not be written lately, after trying again; an empty string where it can be."""
+        if self._trouble:
+            try:
+                with self.transaction():
+                    self.tables.flag.delete().where(self.tables.flag.name == "probe").execute()
+                    self.tables.flag.insert(name="probe", value="written", at=self.now_ms()).execute()
+            except StoreUnavailable as error:
+                return str(error)
+            self._trouble = ""
+        return ""
 
     def now_ms(self) -> int:
         """Return the database's clock in milliseconds since 1970: on SQLite ours, it is one machine."""

@@ -241,6 +241,13 @@ class People:
             row = self._t.flag.get_or_none(self._t.flag.name == name)
         return row.value if row else ""
 
+    def fresh_flags(self, prefix: str, within_s: float) -> dict[str, str]:
+        """Return the named values that start with `prefix` and were set within the last seconds."""
+        table = self._t.flag
+        with self._db.reading():
+            since = self._db.now_ms() - int(within_s * 1000)
+            return {row.name: row.value for row in list(table.select().where(table.name.startswith(prefix), table.at >= since))}
+
     def flag_age_s(self, name: str) -> float:
         """Return how many seconds ago a named value was set; 0 where there is none."""
         with self._db.reading():
