@@ -1,18 +1,21 @@
-"""Where messages arrive in tests: a real mail server with STARTTLS, and its certificate."""
+"""Where messages arrive in tests: a real mail server with STARTTLS and its certificate, a chat server in Slack's place, a pager."""
 
 from __future__ import annotations
 
 import errno
 import ipaddress
+import json
 import ssl
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from aiosmtpd.controller import Controller
 from cryptography import x509
@@ -88,3 +91,155 @@ def mail_server(folder: Path) -> Iterator[MailServer]:
         yield box
     finally:
         controller.stop()
+
+
+# ---------------------------------------------------------------- chat
+
+
+BOT_TOKEN, CHANNEL = "xoxb-canary-bot-token", "C0INCIDENTS"
+
+
+class SlackServer(ThreadingHTTPServer):
+    """Slack's Web API, an incoming webhook and response addresses: checks the bearer token and the shape of every call."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _SlackHandler)
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.faults: list[str] = []
+        self.status = 200
+        self.error = ""
+        self.stamps = 0
+        self.released = threading.Event()
+        self.released.set()
+
+    @property
+    def url(self) -> str:
+        """Return the server's address."""
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def of(self, method: str) -> list[dict[str, Any]]:
+        """Return the bodies of the calls of a method, oldest first."""
+        return [body for name, body in list(self.calls) if name == method]
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: a client that went away is part of a test."""
+
+    def answer(self, path: str, token: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Check a call and return what Slack answers."""
+        name = path.strip("/")
+        method = name.removeprefix("api/")
+        if not name.startswith("api/"):
+            self._check(name.startswith(("services/", "actions/")), f"{path}: no such address")
+            self.calls.append((name.partition("/")[0], {**body, "path": path}))
+            return {"ok": True}
+        self.calls.append((method, body))
+        if token != f"Bearer {BOT_TOKEN}":
+            return {"ok": False, "error": "invalid_auth"}
+        match method:
+            case "chat.postMessage":
+                self._check(body.get("channel") == CHANNEL, "channel")
+                self._message(body)
+            case "chat.update":
+                self._check(body.get("channel") == CHANNEL and isinstance(body.get("ts"), str), "channel and ts")
+                self._message(body)
+            case "views.open":
+                view = body.get("view", {})
+                self._check(bool(body.get("trigger_id")) and view.get("type") == "modal", "trigger and modal")
+                self._check(len(view.get("title", {}).get("text", "x" * 99)) <= 24, "title over 24 characters")
+                self._check(len(view.get("private_metadata", "")) <= 3000, "private_metadata over 3000 characters")
+            case _:
+                self.faults.append(f"unknown method {method}")
+        self.stamps += 1
+        return {"ok": not self.error, "error": self.error, "channel": CHANNEL, "ts": body.get("ts", f"1700000000.{self.stamps:06}")}
+
+    def _message(self, body: dict[str, Any]) -> None:
+        blocks = [*body.get("blocks", []), *(block for part in body.get("attachments", []) for block in part.get("blocks", []))]
+        self._check(bool(body.get("text")) and 0 < len(blocks) <= 50, "text and up to 50 blocks")
+        for block in blocks:
+            if block["type"] == "section":
+                self._check(0 < len(block["text"]["text"]) <= 3000, "a section of 1 to 3000 characters")
+            if block["type"] == "actions":
+                self._check(0 < len(block["elements"]) <= 25, "1 to 25 elements")
+                names = [one["action_id"] for one in block["elements"]]
+                self._check(len(set(names)) == len(names), "action ids that differ")
+
+    def _check(self, right: bool, what: str) -> None:
+        if not right:
+            self.faults.append(what)
+
+
+class _SlackHandler(BaseHTTPRequestHandler):
+    server: SlackServer
+
+    def do_POST(self) -> None:
+        """Take a call."""
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.released.wait(60)
+        answer = self.server.answer(self.path, self.headers.get("Authorization", ""), body)
+        data = json.dumps(answer).encode()
+        self.send_response(self.server.status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_args: Any) -> None:
+        """Say nothing."""
+
+
+def buttons(message: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the buttons of a message by their action ids."""
+    blocks = [block for part in message.get("attachments", []) for block in part.get("blocks", [])]
+    return {one["action_id"]: one for block in blocks if block["type"] == "actions" for one in block["elements"]}
+
+
+# ---------------------------------------------------------------- a pager
+
+
+class Pager(ThreadingHTTPServer):
+    """A webhook receiver that keeps what it was sent and when."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _PagerHandler)
+        self.pages: list[dict[str, Any]] = []
+
+    @property
+    def url(self) -> str:
+        """Return the receiver's address."""
+        return f"http://127.0.0.1:{self.server_address[1]}/page"
+
+
+class _PagerHandler(BaseHTTPRequestHandler):
+    server: Pager
+
+    def do_POST(self) -> None:
+        """Keep a page."""
+        self.server.pages.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_args: Any) -> None:
+        """Say nothing."""
+
+
+Inbox = TypeVar("Inbox", SlackServer, Pager)
+
+
+@contextmanager
+def running(server: Inbox) -> Iterator[Inbox]:
+    """Serve an inbox in a thread until the block ends."""
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield server
+    finally:
+        if isinstance(server, SlackServer):
+            server.released.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()

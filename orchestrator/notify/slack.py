@@ -12,8 +12,8 @@ from orchestrator.notify.message import Message
 
 _OK = 200
 _TOO_MANY = 429
-VIEW_S = 2.0
-"""Time for opening a form: Slack waits three seconds for the answer to a press."""
+VIEW_S = 1.2
+"""Time for connecting and for the answer when a form is opened: Slack waits three seconds for the answer to a press."""
 
 
 class Slack:
