@@ -14,7 +14,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export ANSIBLE_HOME := $(CURDIR)/.ansible
 
-.PHONY: help setup demo serve test check packages lint format types contracts playbooks bench docs clean
+.PHONY: help setup demo serve test check packages lint format types contracts playbooks bench docs recordings clean
 
 help: ## Show this help
 	@echo "Recovery orchestrator: from a Prometheus alert to a verified Ansible repair."
@@ -71,6 +71,10 @@ bench: setup ## Measure; prints a table and writes bench/results.json
 
 docs: setup ## Write the generated reference pages anew
 	@$(BIN)/python -m orchestrator.cli.reference
+
+recordings: packages ## Break three real services, repair them, and write each incident down in docs/recordings
+	@mkdir -p docs/recordings
+	ORCHESTRATOR_RECORDINGS=$(CURDIR)/docs/recordings $(BIN)/python -m pytest -q tests/acceptance/test_nginx_stopped.py tests/acceptance/test_full_disk.py tests/acceptance/test_runaway.py
 
 clean: ## Remove what was built (not var/, where incidents live)
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .ansible *.egg-info

@@ -19,7 +19,7 @@ from orchestrator.context import Source, gather
 from orchestrator.context.infra import Diagnosis
 from orchestrator.context.promql import fill
 from orchestrator.decide import Model, decide, derive, matching
-from orchestrator.errors import ExecutionError, InventoryError, SourceUnavailable, Stopping, UsageError
+from orchestrator.errors import ExecutionError, HostBusy, InventoryError, SourceUnavailable, Stopping, UsageError
 from orchestrator.inventory import Inventory, host_for
 from orchestrator.lifecycle import Rooms, Signal, Step, advance, manual
 from orchestrator.matcher import matches_all
@@ -111,8 +111,14 @@ class Wiring:
 
         Raises:
             Stopping: a play that only reads was cut short because this process ends; what follows from that is not written.
+            HostBusy: a host is read by as many plays as may at once; the same.
         """
-        step = advance(incident, signals, self.rooms(owner))
+        try:
+            step = advance(incident, signals, self.rooms(owner))
+        finally:
+            full = self.playing.busy.pop(incident.id, "")
+        if full:
+            raise HostBusy(full)
         if incident.id in self.playing.cut:
             self.playing.cut.discard(incident.id)
             raise Stopping(incident.id)
@@ -229,7 +235,11 @@ class Wiring:
         def run_play(entry: str, parameters: Mapping[str, Any], names: tuple[str, ...]) -> Run:
             return self._read(incident, RunKind.CONTEXT, entry, parameters, names)
 
-        sources = self.sources(run_play, self._past_of)
+        def past_of(alert: Alert) -> list[IncidentSummary]:
+            found, _ = self.store.incidents.find(alertname=alert.name, limit=20)
+            return [item for item in found if item.target == alert.target and item.id != incident.id][:10]
+
+        sources = self.sources(run_play, past_of)
         return gather(
             incident.alert,
             hosts,
@@ -239,10 +249,6 @@ class Wiring:
             max_bytes=self.settings.context.max_bytes,
             redact=self.redact,
         )
-
-    def _past_of(self, alert: Alert) -> list[IncidentSummary]:
-        found, _ = self.store.incidents.find(alertname=alert.name, limit=20)
-        return [item for item in found if item.target == alert.target][:10]
 
     def _diagnoses(self, incident: Incident, hosts: tuple[Host, ...], known: set[str]) -> list[Diagnosis]:
         """Return the diagnostics that the fitting entries name, without the ones that are sources already."""

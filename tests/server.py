@@ -166,6 +166,13 @@ class Server:
             assert done.returncode == check, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
+    def record(self, identity: str, name: str) -> str:
+        """Return an incident's report; where ORCHESTRATOR_RECORDINGS names a folder, it is kept there as `<name>.md`."""
+        report = self.command("incident", "report", identity).stdout
+        if folder := os.environ.get("ORCHESTRATOR_RECORDINGS"):
+            Path(folder, f"{name}.md").write_text(report)
+        return report
+
     def json(self, *arguments: str) -> Any:
         """Run the command line with --json and return what it printed."""
         return json.loads(self.command("--json", *arguments).stdout)

@@ -11,6 +11,7 @@ import click
 from orchestrator.cli.client import Client, segment
 from orchestrator.cli.command import Noun, pass_session
 from orchestrator.cli.render import Block, Facts, Page, Part, Table, moment
+from orchestrator.cli.report import report
 from orchestrator.cli.session import Session
 from orchestrator.cli.story import sentence
 
@@ -72,6 +73,24 @@ def explain(session: Session, id: str) -> None:
         found = _incident(client, id)
     keys = ("id", "status", "reason", "detail", "blocked_by", "context", "proposal", "verdict", "verification", "tried")
     session.show({key: found.get(key) for key in keys}, explanation(found))
+
+
+@incident.command("report")
+@click.argument("id")
+@pass_session
+def report_(session: Session, id: str) -> None:
+    r"""Write an incident down as Markdown, for a post-mortem.
+
+    \b
+    Example:
+      orchestrator incident report 01h9… > incident.md
+    """
+    with session.client() as client:
+        found = _incident(client, id)
+        events = client.items(f"/api/v1/incidents/{segment(id)}/timeline", 1000)
+        runs = client.items("/api/v1/runs", 1000, incident=id)
+    text = report(found, events, runs)
+    session.show({"markdown": text}) if session.json else click.echo(text, nl=False)
 
 
 def _act(name: str, help_text: str, past: str) -> None:

@@ -100,6 +100,7 @@ def test_old_logs_go_after_a_yes_and_nothing_else(site):
     incident = site.server.reaches(identity, "resolved", "escalated", patience_s=240)
     assert (incident["status"], incident["reason"]) == ("resolved", "verified"), incident["detail"]
     assert [path.exists() for path in (big, data, young)] == [False, True, True]
+    assert "shop.log.1.gz" in site.server.record(identity, "clear_disk_space")
 
 
 def test_a_disk_full_of_files_that_nobody_listed_stays_as_it_is(site):

@@ -53,6 +53,9 @@ def test_nginx_stopped_is_restarted_after_a_yes_on_the_command_line():
 
             assert_the_record(server, incident)
             assert_people_were_told(server, incident, mail, slack)
+            report = server.record(incident, "restart_service")
+            for words in ("resolved (verified)", "seen it myself", "## Verification: healthy"):
+                assert words in report
 
 
 class Supervisor_with_nginx:

@@ -96,3 +96,4 @@ def test_a_runaway_process_is_ended_after_a_yes():
         assert until(lambda: busy.poll() is not None, what="the busy process has ended")
         assert quiet.poll() is None
         assert [run["hosts"]["busy1"]["changed"] for run in applied(server, identity)] == [1]
+        assert "burner" in server.record(identity, "kill_runaway_process")

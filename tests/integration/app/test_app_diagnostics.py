@@ -79,3 +79,12 @@ def test_named_diagnostic_becomes_evidence(program):
     assert kinds["second_look"] == "diagnose"
     assert kinds["host_state"] == "context"
     assert sum(run.entry == "host_state" for run in runs) == 1
+
+
+def test_an_incident_is_no_part_of_its_own_past(program):
+    """Earlier incidents are evidence; the one that is being decided is not among them."""
+    alert = {"status": "firing", "labels": {"alertname": "ServiceDown", "instance": "nowhere:1"}, "startsAt": "2026-01-01T00:00:00Z"}
+    (line,) = program.receive(json.dumps({"version": "4", "alerts": [alert]}).encode()).incidents
+    context = program.wiring.gather(program.incident(line["id"]), ())
+    (past,) = [piece for piece in context.evidence if piece.source == "hist"]
+    assert past.text == "None."

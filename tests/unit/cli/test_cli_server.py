@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,8 @@ from fake_orchestrator import make_approval, make_incident, make_run
 from orchestrator import model as m
 from orchestrator.cli.approval import parse_pins
 from orchestrator.cli.client import Client, segment
+from orchestrator.cli.render import plain_json
+from orchestrator.cli.report import report
 from orchestrator.cli.run import parameters
 from orchestrator.errors import NotFound, UsageError
 
@@ -50,6 +53,37 @@ def test_incident_show_and_explain(call):
     ):
         assert words in told
     assert call("incident", "explain", ID, "--json").json["proposal"]["entry"] == "restart_service"
+
+
+def test_incident_report_is_markdown(call):
+    """The report tells the whole story, as Markdown or inside JSON."""
+    told = call("incident", "report", ID).out
+    for words in ("# ServiceDown on", "## What happened", "alert.received", "## What was known", "| Guard | Holds | Detail |"):
+        assert words in told
+    assert call("incident", "report", ID, "--json").json["markdown"] == told
+
+
+def test_report_leaves_no_markup_to_outside_text(program):
+    """Labels, evidence and output of plays can neither be markup in a report nor leave their block or cell."""
+    hostile = "x | y\n# Title <script>alert(1)</script> ![i](http://evil) [l](javascript:1) `code` **bold**\n````\nout"
+    incident = plain_json(program.incident_map[ID])
+    incident["alert"]["labels"] = {"alertname": hostile, "instance": hostile}
+    for piece in incident["context"]["evidence"]:
+        piece["text"] = hostile
+    run = {**plain_json(make_run()), "kind": "apply", "diffs": [{"host": "web1", "task": hostile, "diff": hostile}], "message": hostile}
+    fence, outside = "", []
+    for line in report(incident, [], [run]).splitlines():
+        ticks = re.match("`{3,}", line)
+        if ticks and not fence:
+            fence = ticks[0]
+        elif line == fence:
+            fence = ""
+        elif not fence:
+            outside.append(line)
+    assert not fence, "every block ends"
+    for line in outside:
+        assert not re.search(r"<script|(?<!\\)[\[`]|(?<!\\)\*\*bold", line), line
+        assert line.count("#") == 0 or line.startswith(("# ", "## ", "### ", "| ", "web1")), line
 
 
 def test_unknown_incident_is_1(call):
