@@ -1,0 +1,13 @@
+"""Every entry's own play tests, on throw-away hosts with the real software: the other half of `test_catalogue_plays.py`, so that two workers share them."""
+
+from __future__ import annotations
+
+import pytest
+from catalogue_plays import carry_out, shipped_play_tests
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("case", shipped_play_tests()[1::2], ids=str)
+def test_the_entry_does_what_its_play_test_says(case):
+    """An entry repairs what its play test breaks, once; check mode predicts it, verification tells it, undo takes it back."""
+    carry_out(case)
