@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from orchestrator import model as m
-from orchestrator.approval import narrow
+from orchestrator.approval import may_answer, narrow
 from orchestrator.card import Desk, Need, Note, Track
 from orchestrator.desk.drawing import Known, draw
 from orchestrator.errors import Conflict, Expired, Forbidden, InvalidRequest, NotAWebhook, NotFound, NotJson, StoreUnavailable
@@ -365,12 +365,26 @@ class FakeOrchestrator:
     def desk(self, actor: m.Actor) -> Desk:
         pending = [one for one in self.approval_map.values() if one.state is m.ApprovalState.PENDING]
         needs = [
-            Need(summary_of(self.incident(one.incident)), one.id, one.proposal.entry, one.proposal.hosts, have=one.have, need=one.need)
+            Need(
+                summary_of(self.incident(one.incident)),
+                one.id,
+                one.proposal.entry,
+                one.proposal.hosts,
+                have=one.have,
+                need=one.need,
+                expires_at=one.expires_at,
+                mine=may_answer(one, actor),
+                snoozed_by=one.snoozed_by,
+            )
             for one in pending
         ]
+        asked = {one.incident.id for one in needs}
+        handed = [one for one in self.incident_map.values() if one.status in (m.Status.ESCALATED, m.Status.AWAITING_APPROVAL)]
         put_off = [replace(need, snoozed_until=one.snoozed_until) for need, one in zip(needs, pending, strict=True) if one.snoozed_until]
         hidden = {one.approval for one in put_off}
-        return Desk(tuple(one for one in needs if one.approval not in hidden), tuple(put_off), tuple(self.grant_map.values()))
+        now = [one for one in needs if one.approval not in hidden]
+        now += [Need(summary_of(one)) for one in handed if one.id not in asked]
+        return Desk(tuple(now), tuple(put_off), tuple(self.grant_map.values()))
 
     def grants(self, *, entry="", state=(), limit=100, cursor=""):
         found = [one for one in self.grant_map.values() if entry in ("", one.entry) and (not state or one.state in state)]

@@ -17,7 +17,8 @@ from orchestrator.errors import UsageError
 from orchestrator.model import Evidence, Rule
 from orchestrator.web import words
 
-WIDTH, HEIGHT = 720, 200
+SIZES = {False: (720, 200), True: (400, 150)}
+"""Whether it stands beside others → width and height."""
 MOST_LINES = 8
 TABLE_ROWS = 24
 """Points of a chart's table; more are thinned out."""
@@ -25,7 +26,6 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 """Content security policy of an image: it may style itself and nothing else."""
 
 _STEPS_S = (15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 43_200, 86_400)
-_TICKS = 6
 _LIGHT = {"ink": "#51605b", "line": "#d7ddd8", "bad": "#a1231a", "lines": ("#0a5f56", "#1b4f95", "#754700", "#6b2fa0", "#51605b")}
 _DARK = {"ink": "#a4b3ae", "line": "#2f3c38", "bad": "#ffa298", "lines": ("#62d0c1", "#9ac3fa", "#f2c76c", "#cfa8f5", "#a4b3ae")}
 
@@ -57,6 +57,17 @@ class Chart:
     """What the rule compares with."""
     share: bool = False
     """Whether the values are shares of 1, told in percent."""
+    small: bool = False
+    """Whether it stands beside others."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the image."""
+        return SIZES[self.small]
+
+    def marked(self, value: float) -> str:
+        """Return a value as an axis shows it."""
+        return f"{value * 100:.3g} %" if self.share else f"{value:.3g}"
 
     def said(self, value: float) -> str:
         """Return a value as a person reads it."""
@@ -105,7 +116,8 @@ def charts(evidence: Evidence, rule: Rule | None = None) -> tuple[Chart, ...]:
     for title, (labels, points) in zip(titles, found, strict=True):
         grouped.setdefault(title, []).append(Line(_name({**labels, "__name__": ""}), points))
     return tuple(
-        Chart(number, title, tuple(lines[:MOST_LINES]), share="(share)" in title) for number, (title, lines) in enumerate(grouped.items())
+        Chart(number, title, tuple(lines[:MOST_LINES]), share="(share)" in title, small=len(grouped) > 1)
+        for number, (title, lines) in enumerate(grouped.items())
     )
 
 
@@ -161,8 +173,8 @@ def svg(chart: Chart, mark: datetime | None, *, dark: bool) -> bytes:
     low, high = _range(chart)
     drawn = pygal.XY(
         style=_style(chart, colours),
-        width=WIDTH,
-        height=HEIGHT,
+        width=chart.size[0],
+        height=chart.size[1],
         margin=6,
         show_legend=len(chart.lines) > 1,
         legend_at_bottom=True,
@@ -174,10 +186,10 @@ def svg(chart: Chart, mark: datetime | None, *, dark: bool) -> bytes:
         no_prefix=True,
         xrange=(first, max(last, first + 1)),
         range=(low, high),
-        x_labels=_ticks(first, last),
+        x_labels=_ticks(first, last, 3 if chart.small else 6),
         y_labels=[low, (low + high) / 2, high],
         x_value_formatter=lambda at: datetime.fromtimestamp(at, UTC).strftime("%H:%M"),
-        value_formatter=chart.said,
+        value_formatter=chart.marked,
         show_x_guides=False,
         print_values=False,
     )
@@ -224,11 +236,14 @@ def _range(chart: Chart) -> tuple[float, float]:
     if chart.share or (low >= 0 and high <= 1):
         return 0.0, 1.0
     low = 0.0 if 0 <= low <= high * 0.6 else low
-    return (low, high) if high > low else (low - 1, high + 1)
+    if high <= low:
+        return low - 1, high + 1
+    grain = 10 ** math.floor(math.log10(high - low)) / 2  # the axis ends at round numbers
+    return math.floor(low / grain) * grain, math.ceil(high / grain) * grain
 
 
-def _ticks(first: float, last: float) -> list[float]:
-    step = next((step for step in _STEPS_S if (last - first) / step <= _TICKS), _STEPS_S[-1])
+def _ticks(first: float, last: float, most: int) -> list[float]:
+    step = next((step for step in _STEPS_S if (last - first) / step <= most), _STEPS_S[-1])
     begin = math.ceil(first / step) * step
     return [begin + number * step for number in range(int((last - begin) // step) + 1)] or [first]
 

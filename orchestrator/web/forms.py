@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flask import current_app, flash, redirect, request, url_for
 
 from orchestrator.errors import InvalidRequest, NotFound
-from orchestrator.model import ApprovalState, Parameter
+from orchestrator.model import ApprovalState, Parameter, Proposal, StandingState
 from orchestrator.web.asking import facade
 from orchestrator.web.auth import check_csrf, local_path, me
 from orchestrator.web.frame import THEME_COOKIE, THEMES
@@ -77,17 +78,26 @@ def act_on_incident(id: str, verb: str) -> Any:
 
 @routes.post("/approvals/<id>/approve")
 def approve(id: str) -> Any:
-    """Say yes, for the hosts that are ticked."""
+    """Say yes, for the hosts that are ticked, with the values that are pinned."""
+    offered = facade().approval(id).proposal
     hosts = tuple(request.form.getlist("hosts"))
-    offered = facade().approval(id).proposal.hosts
-    if len(offered) > 1 and not hosts:
+    if len(offered.hosts) > 1 and not hosts:
         raise InvalidRequest("No host is ticked. Mend: go back and tick at least one, or reject.")
-    narrowed = hosts if set(hosts) != set(offered) else ()
-    answered = facade().approve(id, me(), _field("digest"), _field("reason"), narrowed)
+    narrowed = hosts if set(hosts) != set(offered.hosts) else ()
+    answered = facade().approve(id, me(), _field("digest"), _field("reason"), narrowed, _pins(offered))
     if answered.state is ApprovalState.PENDING:
         said = f"Noted: {answered.have} of {answered.need} have approved; another person has to."
         return _back("pages.approval", said, id=id)
     return _back("pages.incident", "Approved.", id=answered.incident)
+
+
+def _pins(offered: Proposal) -> dict[str, Any]:
+    """Return the parameters that the form pins, each as its entry's type."""
+    given = {name: _field(f"pin:{name}") for name in offered.parameters}
+    if not any(given.values()):
+        return {}
+    known = {one.name: one for one in facade().entry(offered.entry).parameters}
+    return {name: _typed(known[name], value) if name in known else value for name, value in given.items() if value}
 
 
 @routes.post("/approvals/<id>/reject")
@@ -95,6 +105,74 @@ def reject(id: str) -> Any:
     """Say no, with a reason."""
     answered = facade().reject(id, me(), _field("digest"), _field("reason", needed="A rejection needs a reason."))
     return _back("pages.incident", "Rejected.", id=answered.incident)
+
+
+@routes.post("/approvals/<id>/choose")
+def choose(id: str) -> Any:
+    """Choose another entry instead of what is proposed."""
+    entry = _field("entry", needed="No other way is chosen.")
+    reason = _field("reason", needed="Choosing another way needs a reason.")
+    return _back("pages.incident", "Proposed instead; it is asked anew.", id=facade().choose(id, me(), entry, reason).id)
+
+
+@routes.post("/approvals/<id>/escalate")
+def escalate(id: str) -> Any:
+    """Hand a question to a person or a group."""
+    to = _field("to", needed="It is not said to whom.")
+    facade().escalate(id, me(), to, _field("reason", needed="Handing over needs a reason."))
+    return _back("pages.approval", f"Handed to {to[:80]}.", id=id)
+
+
+@routes.post("/approvals/<id>/snooze")
+def snooze(id: str) -> Any:
+    """Put a question off for some minutes."""
+    minutes = _number("minutes", 1, 24 * 60)
+    facade().snooze(id, me(), datetime.now(UTC) + timedelta(minutes=minutes))
+    return _back("pages.overview", f"Put off for {minutes} minutes. It expires all the same.")
+
+
+@routes.post("/incidents/<id>/notes")
+def note(id: str) -> Any:
+    """Write something down at an incident."""
+    facade().note_incident(id, me(), _field("text", needed="The note is empty."))
+    return redirect(f"{url_for('pages.incident', id=id)}#notes", 303)
+
+
+@routes.post("/grants")
+def give_grant() -> Any:
+    """Give a standing grant."""
+    given = facade().create_grant(
+        _field("entry"),
+        me(),
+        until=datetime.now(UTC) + timedelta(minutes=_number("minutes", 1, 7 * 24 * 60)),
+        max_runs=_number("max_runs", 1, 1000),
+        reason=_field("reason", needed="A standing grant needs a reason."),
+        hosts=tuple(request.form.getlist("hosts")),
+        alertnames=tuple(name for name in (_field("alertname"),) if name),
+    )
+    said = "Given." if given.state is StandingState.ACTIVE else "Noted; a second person has to confirm it."
+    return _back("pages.grants", said)
+
+
+@routes.post("/grants/<id>/confirm")
+def confirm_grant(id: str) -> Any:
+    """Give a standing grant as the second person."""
+    facade().confirm_grant(id, me(), _field("digest"), _field("reason"))
+    return _back("pages.grants", "Confirmed.")
+
+
+@routes.post("/grants/<id>/revoke")
+def revoke_grant(id: str) -> Any:
+    """Take a standing grant back."""
+    facade().revoke_grant(id, me(), _field("reason"))
+    return _back("pages.grants", "Taken back.")
+
+
+def _number(name: str, least: int, most: int) -> int:
+    value = request.form.get(name, "")
+    if not (value.isascii() and value.isdigit() and len(value) < 9 and least <= int(value) <= most):  # noqa: PLR2004 - fits any bound here
+        raise InvalidRequest(f"{name}: is no number from {least} to {most}. Mend: go back and correct it.")
+    return int(value)
 
 
 @routes.post("/runs/<id>/cancel")

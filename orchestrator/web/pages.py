@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from flask import Blueprint, Response, current_app, flash, g, redirect, request, url_for
 
 from orchestrator import __version__
+from orchestrator.approval import may_answer
+from orchestrator.card import Need
 from orchestrator.errors import Forbidden, NotFound
 from orchestrator.model import OPEN, Approval, ApprovalState, Entry, Incident, Role, Run, RunKind, RunState, Status
 from orchestrator.web import auth, charts, openapi, output, words
@@ -104,15 +106,22 @@ def overview() -> Response:
     """Show what needs a person, what runs and what has ended; or what a filter finds."""
     asked = {name: text(name) for name in ("alertname", "host", "fingerprint", "since")}
     status = closed_words("status", Status)
-    pending, _ = facade().approvals(state=(ApprovalState.PENDING,), limit=_LISTED)
-    questions = {one.incident: one for one in pending}
+    desk = facade().desk(auth.me())
+    questions = {one.incident.id: one for one in desk.now if one.approval}
     if status or any(asked.values()):
         return _found(asked, status, questions)
-    parts = {
-        name: _part(status, most)
-        for name, status, most in (("needs", NEEDS_ME, _LISTED), ("running", RUNNING, _LISTED), ("ended", ENDED, 20))
-    }
-    return render("overview.html", found=None, asked=asked, status=status, health=facade().health(), questions=_due(questions), **parts)
+    return render(
+        "overview.html",
+        found=None,
+        asked=asked,
+        status=status,
+        health=facade().health(),
+        questions=questions,
+        needs={"lots": lots([one.incident for one in desk.now]), "count": len(desk.now)},
+        snoozed=desk.snoozed,
+        running=_part(RUNNING, _LISTED),
+        ended=_part(ENDED, 20),
+    )
 
 
 def _part(status: tuple[Status, ...], most: int) -> dict[str, Any]:
@@ -120,13 +129,7 @@ def _part(status: tuple[Status, ...], most: int) -> dict[str, Any]:
     return {"lots": lots(items), "count": len(items), "more": bool(more)}
 
 
-def _due(questions: dict[str, Approval]) -> dict[str, Approval]:
-    """Return the questions that nobody has put off."""
-    now = datetime.now(UTC)
-    return {incident: one for incident, one in questions.items() if not one.snoozed(now)}
-
-
-def _found(asked: dict[str, str], status: tuple[Status, ...], questions: dict[str, Approval]) -> Response:
+def _found(asked: dict[str, str], status: tuple[Status, ...], questions: Mapping[str, Need]) -> Response:
     since, most = moment("since"), limit(50)
     found, following = paged(
         lambda cursor: facade().incidents(
@@ -141,7 +144,7 @@ def _found(asked: dict[str, str], status: tuple[Status, ...], questions: dict[st
     )
     again: dict[str, Any] = {**{name: value for name, value in asked.items() if value}, "status": ",".join(status), "cursor": following}
     older = url_for("pages.overview", **again) if following else ""
-    return render("overview.html", found=lots(found), count=len(found), older=older, asked=asked, status=status, questions=_due(questions))
+    return render("overview.html", found=lots(found), count=len(found), older=older, asked=asked, status=status, questions=questions)
 
 
 @routes.get("/incidents/<id>")
@@ -161,6 +164,7 @@ def incident(id: str) -> Response:
         charted=_charted(found),
         reached=_reached(found),
         undoable=_undoable(found),
+        notes=facade().notes(id),
         letters=facade().letters([event.id for event in events]),
         **_live(runs),
     )
@@ -271,10 +275,18 @@ def approval(id: str) -> Response:
     return render(
         "approval.html",
         card=card,
+        mine=may_answer(facade().approval(id), auth.me()),
         entry=_entry(card.entry),
         known={one.id for one in card.evidence},
         charted=_charted(facade().incident(card.incident)),
     )
+
+
+@routes.get("/grants")
+def grants() -> Response:
+    """Show the standing grants, newest first."""
+    items, following = paged(lambda cursor: facade().grants(limit=limit(50), cursor=cursor))
+    return render("grants.html", items=items, next=following)
 
 
 def _entry(id: str) -> Entry | None:

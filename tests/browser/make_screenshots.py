@@ -1,55 +1,81 @@
-"""Write pictures of the pages: `python tests/browser/make_screenshots.py [FOLDER]`."""
+"""Write pictures of the pages: `python tests/browser/make_screenshots.py [FOLDER] [NAME …]`."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent.parent)]
+sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2])]
 
-from stage import browser, furnished, staged  # noqa: E402 - the path is set above
+from browsing import PHONE, chromium, launched, visiting  # noqa: E402 - the path is set above
+from stage import ASKED, ESCALATED, FAILED_RUN, QUESTION, RESOLVED, RUN, furnished, staged, stormy  # noqa: E402
 
-SHOTS = (
-    ("overview", "", 1280, 1130, False),
-    ("overview-dark", "", 1280, 1130, True),
-    ("overview-phone", "", 390, 1100, False),
-    ("incident", "incidents/inc0000000000001", 1280, 1520, False),
-    ("incident-phone", "incidents/inc0000000000001", 390, 2900, True),
-    ("approval", "approvals/inc0000000000001:1", 1280, 1560, False),
-    ("approval-dark", "approvals/inc0000000000001:1", 1280, 1560, True),
-    ("approval-phone", "approvals/inc0000000000001:1", 390, 2600, False),
-    ("run", "runs/inc0000000000003:1:apply:1", 1280, 900, False),
-    ("catalogue", "catalogue", 1280, 640, False),
-    ("entry", "catalogue/restart_service", 1280, 1320, False),
-    ("audit", "audit", 1280, 760, False),
-    ("system", "system", 1280, 880, True),
-    ("login", "login", 1280, 640, False),
-)
+PAGES = {
+    "overview": "",
+    "storm": "",
+    "incident": f"incidents/{ASKED}",
+    "incident-resolved": f"incidents/{RESOLVED}",
+    "incident-escalated": f"incidents/{ESCALATED}",
+    "approvals": "approvals",
+    "approval": f"approvals/{QUESTION}",
+    "run": f"runs/{RUN}",
+    "run-failed": f"runs/{FAILED_RUN}",
+    "catalogue": "catalogue",
+    "entry": "catalogue/reload_configuration",
+    "audit": "audit",
+    "system": "system",
+    "api": "docs",
+    "login": "login",
+    "not-found": "nowhere",
+}
+LOOKS = {
+    "": {"viewport": {"width": 1280, "height": 800}, "color_scheme": "light"},
+    "-dark": {"viewport": {"width": 1280, "height": 800}, "color_scheme": "dark"},
+    "-phone": {"viewport": PHONE, "color_scheme": "light", "is_mobile": True, "has_touch": True},
+}
+TALLEST = 2400
+"""Pixels; what is below is left out of the picture."""
 
 
 def main(folder: Path, chosen: list[str]) -> int:
-    """Write each picture into `folder`."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    """Write each page in each look into `folder`."""
+    program = chromium()
     if program is None:
         print("needs chromium", file=sys.stderr)
         return 2
     folder.mkdir(parents=True, exist_ok=True)
-    with staged(furnished()) as address:
-        for name, path, width, height, dark in SHOTS:
-            if chosen and name not in chosen:
-                continue
-            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-                # 0 is dark, 1 is light.
-                flags = [f"--screenshot={folder / name}.png", f"--window-size={width},{height}", "--timeout=3000"]
-                flags.append(f"--blink-settings=preferredColorScheme={0 if dark else 1}")
-                command = browser(program, profile, *flags, f"{address}/as/ada/{path}")
-                subprocess.run(command, check=True, timeout=120, capture_output=True)
-            print(folder / f"{name}.png")
+    with launched(program) as browser, staged(furnished()) as calm, staged(stormy()) as storm:
+        for look, options in LOOKS.items():
+            with visiting(browser, **options) as visit:
+                visit.expected = ("",)
+                for name, path in PAGES.items():
+                    if not chosen or name in chosen:
+                        take(visit.page, storm if name == "storm" else calm, name, path, folder / f"{name}{look}.png")
     return 0
+
+
+def take(page, address: str, name: str, path: str, target: Path) -> None:
+    """Write the picture of one page, made small."""
+    if name == "login":
+        page.context.clear_cookies()
+        page.goto(f"{address}/login")
+    else:
+        page.goto(f"{address}/as/ada/{path}")
+    page.locator("h1").wait_for()
+    for image in page.locator("img").all():
+        image.scroll_into_view_if_needed()
+        image.evaluate("one => one.decode()")
+    page.evaluate("scrollTo(0, 0)")
+    width = page.viewport_size["width"]
+    height = min(page.evaluate("document.documentElement.scrollHeight"), TALLEST)
+    page.set_viewport_size({"width": width, "height": max(height, 640)})
+    page.screenshot(path=target)
+    page.set_viewport_size({"width": width, "height": 844})
+    if shutil.which("pngquant"):
+        subprocess.run(["pngquant", "--force", "--skip-if-larger", "--quality=60-90", "--ext=.png", target], check=False)
+    print(target)
 
 
 if __name__ == "__main__":
