@@ -17,7 +17,7 @@ from typing import Any
 from huey.consumer import Consumer
 from huey.contrib.sql_huey import SqlHuey
 
-from orchestrator.errors import LeaseLost, Stopping, StoreUnavailable
+from orchestrator.errors import HostBusy, LeaseLost, Stopping, StoreUnavailable
 from orchestrator.lifecycle import Signal, Step
 from orchestrator.model import Incident
 from orchestrator.store import Claim, Store
@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 
 SWEPT_AT_ONCE = 64
 """Tasks in the carrier's queue above which the sweeper adds none: they would be doubles."""
+
+BUSY_S = 1.0
+"""How long an incident waits whose host is being read by as many plays as may at once."""
 
 Advance = Callable[[Incident, Sequence[Signal], str], Step]
 """(incident, signals, owner) → the next step."""
@@ -80,6 +83,7 @@ class Engine:
         self._consumer: Any = None
         self._others: list[threading.Thread] = []
         self.last_sweep = 0.0
+        self._queued = 0
         self._huey: Any = None
         self._task: Any = None
 
@@ -91,13 +95,17 @@ class Engine:
             storage = self._huey.storage
             self._store.db.raw.create_tables([storage.KV, storage.Schedule, storage.Task, storage.Counter])
         self._huey.on_shutdown(name="close")(self._store.db.close)
-        self._task = self._huey.task(name="advance")(self.work)
+        self._task = self._huey.task(name="advance")(self._take_turns)
 
     # ------------------------------------------------------------ the door
 
     def wake(self, incident: str) -> None:
-        """Send an incident to a worker, in the caller's transaction: rolled back with it."""
-        self._task(incident)
+        """Send an incident to a worker, in the caller's transaction: rolled back with it.
+
+        Where many tasks wait already, none is added: whoever takes one of them goes on until nothing is due.
+        """
+        if self._queued < SWEPT_AT_ONCE:
+            self._task(incident)
 
     def signal(self, incident: str, kind: str, data: dict[str, Any]) -> int:
         """Tell an incident something and wake it; return the signal's number."""
@@ -148,13 +156,27 @@ class Engine:
 
     # ------------------------------------------------------------ one incident
 
-    def work(self, incident: str) -> None:
-        """Advance an incident until it waits or ends; nothing happens if another worker has it."""
+    def _take_turns(self, _incident: str) -> None:
+        """Advance whatever is due, by age and severity, until nothing is: a task only says that there is work."""
+        try:
+            while not self.stopping:
+                due = [one for one in self._store.incidents.due(self._threads + len(self._held)) if not self._held.get(one)]
+                if not any(self.work(one) for one in due):
+                    return
+        except StoreUnavailable as error:
+            log.warning("what is due waits: %s", error)
+
+    def work(self, incident: str) -> bool:
+        """Advance an incident until it waits or ends.
+
+        Returns:
+            Whether this worker had it; False where another one has, or where it is not due.
+        """
         owner = secrets.token_hex(8)
         try:
             claim = None if self.stopping else self._store.incidents.claim(incident, owner, self._lease_s)
             if claim is None:
-                return
+                return False
             with self._lock:
                 self._held[incident] = owner
             self._go_on(claim)
@@ -162,12 +184,16 @@ class Engine:
             log.warning("incident %s was taken over by another worker", incident)
         except Stopping:
             self._release(incident, owner)
+        except HostBusy as busy:
+            self._store.incidents.hold_off(incident, owner, f"read:{busy.host}", BUSY_S)
         except StoreUnavailable as error:
             log.warning("incident %s waits: %s", incident, error)
+            return False
         finally:
             with self._lock:
                 if self._held.get(incident) == owner:  # it may have been taken over within this process
                     del self._held[incident]
+        return True
 
     def _go_on(self, claim: Claim) -> None:
         while self._step(claim):
@@ -180,7 +206,7 @@ class Engine:
         try:
             step = self._advance(claim.incident, [signal for _, signal in claim.signals], claim.owner)
             return self._store.incidents.commit(claim, step, self._limits, self.wake)
-        except (LeaseLost, Stopping, StoreUnavailable):
+        except (HostBusy, LeaseLost, Stopping, StoreUnavailable):
             raise
         except Exception as error:
             log.exception("a step of incident %s failed", claim.incident.id)
@@ -198,7 +224,8 @@ class Engine:
 
     def sweep(self) -> None:
         """Send every incident that is due and held by nobody."""
-        room = SWEPT_AT_ONCE - self._huey.storage.queue_size()
+        self._queued = self._huey.storage.queue_size()
+        room = SWEPT_AT_ONCE - self._queued
         due = [incident for incident in self._store.incidents.due(SWEPT_AT_ONCE) if not self._held.get(incident)]
         with self._store.db.transaction():
             for incident in due[: max(0, room)]:

@@ -21,7 +21,8 @@ OrchestratorError
 ├── CatalogueError               an entry cannot be loaded; carries file, field and mend
 ├── InventoryError               the inventory cannot be read, or a name is ambiguous
 ├── ExecutionError               a play could not be started at all
-└── LeaseLost                    another worker has taken this incident over: write no more
+├── LeaseLost                    another worker has taken this incident over: write no more
+└── HostBusy                     as many plays read this host as may at once: the step is made again soon
 """
 
 from __future__ import annotations
@@ -138,6 +139,18 @@ class ExecutionError(OrchestratorError):
 
 class LeaseLost(OrchestratorError):
     """Another worker has taken this incident over: write no more."""
+
+
+class HostBusy(OrchestratorError):
+    """A host is being read by as many plays as may at once: nothing of the step is written, it is made again soon.
+
+    Args:
+        host: which one.
+    """
+
+    def __init__(self, host: str) -> None:
+        super().__init__(f"{host} is read by as many plays as may at once")
+        self.host = host
 
 
 class Stopping(OrchestratorError):

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from orchestrator.errors import ExecutionError, LeaseLost
+from orchestrator.errors import ExecutionError, HostBusy, LeaseLost, StoreUnavailable
 from orchestrator.model import Entry, Happening, Host, Incident, Outcome, Run, RunEvent, RunKind, RunRequest, RunState
 from orchestrator.store import Store
 
+log = logging.getLogger(__name__)
+
 READS_PER_HOST = 3
-"""Read-only plays on one host at once, in one process."""
+"""Incidents that read one host at once, over all workers."""
+SEAT_S = 15.0
+"""How long the seat of a worker that died stays taken."""
 TAKEOVER_MARGIN_S = 45.0
 """How long after its time-out another machine still takes a play for alive; starting and ending it has to fit in."""
 START_S = 20.0
@@ -50,7 +57,10 @@ class Playing:
     """Incidents whose read-only play was cut short by the end of this process."""
     reading: set[str] = field(default_factory=set)
     """Read-only runs that this process follows now."""
-    reads: dict[str, threading.BoundedSemaphore] = field(default_factory=dict)
+    busy: dict[str, str] = field(default_factory=dict)
+    """Incident → the host whose seats were all taken: its step does not count."""
+    seated: Counter[str] = field(default_factory=Counter)
+    """Incident → its read-only plays that run now; the last one gives its seats back."""
     guard: Any = field(default_factory=threading.Lock)
 
     def play(self, incident: Incident, request: RunRequest) -> Run:
@@ -59,24 +69,27 @@ class Playing:
         Raises:
             ExecutionError: the entry is in quarantine, or reads as root and no admin has admitted it.
             LeaseLost: another worker has taken the incident over; nothing was started.
+            HostBusy: as many plays read the host as may; nothing was started.
         """
         self._may_read(request)
         if (owner := self.holds(incident.id)) and not self.store.incidents.is_held(incident.id, owner):
             raise LeaseLost(incident.id)
-        seats = [self._seat(host) for host in sorted(request.hosts)]
-        for seat in seats:
-            seat.acquire()
-        keep = _Stream(self.store, request.id)
+        self._sit_down(incident.id, request.hosts)
+        keep, seat = _Stream(self.store, request.id), _Keeping(self.store, incident.id)
         self.reading.add(request.id)
+
+        def cancelled() -> bool:
+            seat.renew()
+            return self.stopping() or self.store.incidents.has_signal(incident.id, "cancel")
+
         try:
-            run = self.plays.run(request, keep, lambda: self.stopping() or self.store.incidents.has_signal(incident.id, "cancel"))
+            run = self.plays.run(request, keep, cancelled)
             if self.stopping() and run.outcome is Outcome.CANCELLED:
                 self.cut.add(incident.id)
         finally:
             self.reading.discard(request.id)
+            self._stand_up(incident.id)
             keep.flush()
-            for seat in seats:
-                seat.release()
         with self.store.db.transaction():
             self.store.runs.save(run, incident.id)
             if run.changed and request.kind in (RunKind.CONTEXT, RunKind.DIAGNOSE, RunKind.VERIFY):
@@ -93,9 +106,25 @@ class Playing:
         if entry.read_as_root and not self.store.people.admitted(entry.id, entry.digest):
             raise ExecutionError(f"{entry.id} reads as root, and no admin has admitted it as it is now")
 
-    def _seat(self, host: str) -> threading.BoundedSemaphore:
+    def _sit_down(self, incident: str, hosts: Sequence[str]) -> None:
+        """Take a seat on every host, or none: no thread waits for one, so that a busy host keeps no worker from the others."""
         with self.guard:
-            return self.reads.setdefault(host, threading.BoundedSemaphore(READS_PER_HOST))
+            full = self.store.seats.take(incident, hosts, READS_PER_HOST, SEAT_S)
+            if full:
+                self.busy[incident] = full
+                raise HostBusy(full)
+            self.seated[incident] += 1
+
+    def _stand_up(self, incident: str) -> None:
+        with self.guard:
+            self.seated[incident] -= 1
+            if self.seated[incident] > 0:
+                return
+            del self.seated[incident]
+            try:
+                self.store.seats.give_back(incident)
+            except StoreUnavailable as error:
+                log.warning("the seats of incident %s become free by themselves: %s", incident, error)
 
     def _quarantine(self, incident: Incident, entry_id: str) -> None:
         entry = self.entry(entry_id)
@@ -149,6 +178,21 @@ class Playing:
 
     def _with_node(self, run: Run) -> Run:
         return replace(run, node=self.node)
+
+
+class _Keeping:
+    """Keeps the seats of a play while it runs."""
+
+    def __init__(self, store: Store, incident: str) -> None:
+        self._store, self._incident = store, incident
+        self._since = time.monotonic()
+
+    def renew(self) -> None:
+        """Keep them for longer, when a third of their time is over; a database that is gone for a while costs no play."""
+        if time.monotonic() - self._since > SEAT_S / 3:
+            self._since = time.monotonic()
+            with contextlib.suppress(StoreUnavailable):
+                self._store.seats.keep(self._incident, SEAT_S)
 
 
 class _Stream:

@@ -14,6 +14,7 @@ from orchestrator.store.intake import Linking
 from orchestrator.store.outbox import Letter, Outbox
 from orchestrator.store.people import People
 from orchestrator.store.runs import Past, Runs
+from orchestrator.store.seats import Seats
 from orchestrator.store.sessions import Sessions
 from orchestrator.store.standing import Standing
 from orchestrator.store.track import TrackRecord
@@ -32,6 +33,7 @@ __all__ = [
     "People",
     "Posting",
     "Runs",
+    "Seats",
     "Sessions",
     "Standing",
     "Store",
@@ -63,6 +65,7 @@ class Store:
         self.db = Database(url, synchronous=synchronous)
         self.chain = Chain(self.db)
         self.runs = Runs(self.db)
+        self.seats = Seats(self.db)
         self.outbox = Outbox(self.db, route)
         self.people = People(self.db)
         self.sessions = Sessions(self.db)

@@ -20,7 +20,10 @@ from orchestrator.model import (
 )
 from orchestrator.store.chain import moment
 from orchestrator.store.intake import Intake
-from orchestrator.store.rows import ACTIVE_VALUES
+from orchestrator.store.rows import ACTIVE_VALUES, SEVERITIES
+from orchestrator.store.runs import HEAD_START_MS
+
+PRIORITIES = sorted(set(SEVERITIES.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +39,19 @@ class Incidents(Intake):
     """Claims incidents for one worker, and writes its steps."""
 
     def due(self, limit: int = 100) -> list[str]:
-        """Return incidents whose time has come, or whose worker went silent; the most severe and oldest first."""
+        """Return incidents whose time has come, or whose worker went silent, by age and severity.
+
+        A step of severity is worth `HEAD_START_MS`: the critical go before the others, and whoever has waited long enough goes
+        before them.
+        """
+        table, found = self._t.incident, []
         with self._db.reading():
-            now, table = self._db.now_ms(), self._t.incident
-            query = table.select(table.id).where(table.run_at <= now, table.lease < now)
-            return [row.id for row in list(query.order_by(table.priority, table.id).limit(limit))]
+            now = self._db.now_ms()
+            for priority in PRIORITIES:
+                query = table.select(table.id, table.run_at).where(table.priority == priority, table.run_at <= now, table.lease < now)
+                rows = list(query.order_by(table.run_at, table.id).limit(limit))
+                found += [(row.run_at + priority * HEAD_START_MS, row.id) for row in rows]
+        return [identity for _, identity in sorted(found)[:limit]]
 
     def waiting(self) -> int:
         """Return how many incidents are due and held by nobody."""
@@ -88,6 +99,14 @@ class Incidents(Intake):
         with self._db.transaction():
             table.update(owner="", lease=0).where(table.id == identity, table.owner == owner).execute()
 
+    def hold_off(self, identity: str, owner: str, blocked_by: str, wait_s: float) -> None:
+        """Give an incident back as it is, due after a while, and say what is in its way."""
+        table = self._t.incident
+        with self._db.transaction():
+            later = self._db.now_ms() + int(wait_s * 1000)
+            values = {"owner": "", "lease": 0, "run_at": later, "blocked_by": blocked_by}
+            table.update(**values).where(table.id == identity, table.owner == owner).execute()
+
     def commit(
         self, claim: Claim, step: Step, limits: Callable[[Incident], Sequence[tuple[str, int]]], wake: Callable[[str], None]
     ) -> bool:
@@ -123,8 +142,8 @@ class Incidents(Intake):
                 self._runs.judge(identity, effective=step.effective)
             if step.free:
                 freed = self._runs.free(identity)
-                self._wake_blocked(now, wake)
-                self._wake_asked(freed, now, wake)
+                self._wake_blocked(freed, now, wake)
+                self._wake_asked([name.removeprefix("host:") for name in freed if name.startswith("host:")], now, wake)
             for happening in step.events:
                 self._put_on_record(identity, incident.alert, happening)
             stay = self._write(claim, incident, wait_s, step.heeded, now)
@@ -192,16 +211,19 @@ class Incidents(Intake):
         done = self._runs.settle_approval(approval, state)
         return done or state is ApprovalState.VOID
 
-    def _wake_blocked(self, now: int, wake: Callable[[str], None]) -> None:
+    def _wake_blocked(self, freed: Sequence[str], now: int, wake: Callable[[str], None]) -> None:
+        """Wake who is first in the row for each slot that was given back."""
         table = self._t.incident
-        query = table.select(table.id).where(table.status == Status.EXECUTING, table.blocked_by != "", table.lease < now)
-        for row in list(query.order_by(table.priority, table.id).limit(20)):
-            table.update(run_at=now).where(table.id == row.id).execute()
-            wake(row.id)
+        for name in freed:
+            query = table.select(table.id).where(table.blocked_by == name, table.status == Status.EXECUTING, table.lease < now)
+            for row in list(query.order_by(*self._runs.turn()).limit(2)):
+                table.update(run_at=now).where(table.id == row.id).execute()
+                wake(row.id)
 
-    def _wake_asked(self, hosts: Sequence[str], now: int, wake: Callable[[str], None]) -> None:
+    def _wake_asked(self, freed: Sequence[str], now: int, wake: Callable[[str], None]) -> None:
         """Wake incidents whose open question is about hosts that were just changed: their check run may be stale."""
         table = self._t.incident
+        hosts = [name.removeprefix("host:") for name in freed if name.startswith("host:")]
         for identity in self._runs.asked_on(hosts) if hosts else ():
             table.update(run_at=now).where(table.id == identity, table.status == Status.AWAITING_APPROVAL).execute()
             wake(identity)

@@ -51,6 +51,9 @@ class Change:
 
 def _to_2(change: Change) -> None:
     """What came after the first release."""
+    change.table("seat")
+    change.index("incident", "priority", "run_at")
+    change.index("incident", "blocked_by")
     change.table("standing_grant")
     change.column("user", "subject")
     change.column("user", "disabled")

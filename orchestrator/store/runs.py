@@ -20,6 +20,9 @@ REQUEST: TypeAdapter[RunRequest] = TypeAdapter(RunRequest)
 EVENT: TypeAdapter[RunEvent] = TypeAdapter(RunEvent)
 APPROVAL: TypeAdapter[Approval] = TypeAdapter(Approval)
 
+HEAD_START_MS = 60_000
+"""How much longer an incident that is one step less severe waits before it has its turn."""
+
 
 @dataclass(frozen=True, slots=True)
 class Past:
@@ -56,13 +59,13 @@ class Runs:
         held = {row.name for row in list(self._t.slot.select().where(self._t.slot.incident == incident.id))}
         hosts = [f"host:{host}" for host in sorted(request.hosts)]
         for name in hosts:
-            if name not in held and (self._is_taken(name) or self._is_older_waiting(incident, name)):
+            if name not in held and (self._is_taken(name) or self._is_other_first(incident, name)):
                 return name
         names = [name for name in hosts if name not in held]
         if not held:
             for kind, most in limits:
                 free = next((f"{kind}#{n}" for n in range(most) if not self._is_taken(f"{kind}#{n}")), "")
-                if not free:
+                if not free or self._is_other_first(incident, kind):
                     return kind
                 names.append(free)
         try:
@@ -77,11 +80,20 @@ class Runs:
     def _is_taken(self, name: str) -> bool:
         return self._t.slot.get_or_none(self._t.slot.name == name) is not None
 
-    def _is_older_waiting(self, incident: Incident, slot: str) -> bool:
-        """Whether an older incident already waits for this host; it goes first."""
+    def turn(self) -> tuple[Any, ...]:
+        """Return the order of those that wait for one slot: a step of severity is worth `HEAD_START_MS` of age."""
         table = self._t.incident
-        query = table.select(table.id).where(table.status == Status.EXECUTING, table.blocked_by == slot, table.id < incident.id)
-        return bool(query.exists())
+        return table.created_at + table.priority * HEAD_START_MS, table.id
+
+    def _is_other_first(self, incident: Incident, slot: str) -> bool:
+        """Whether another incident already waits for this slot and has its turn before this one."""
+        table = self._t.incident
+        when, identity = self.turn()
+        mine = table.select(when).where(table.id == incident.id).scalar()
+        if mine is None:
+            return False
+        before = (when < mine) | ((when == mine) & (identity < incident.id))
+        return bool(table.select(table.id).where(table.status == Status.EXECUTING, table.blocked_by == slot, before).exists())
 
     def _write_intent(self, incident: Incident, request: RunRequest, now: int) -> None:
         run = Run(id=request.id, kind=request.kind, entry=request.entry, state=RunState.INTENT)
@@ -111,13 +123,11 @@ class Runs:
             return bool(query.where(table.id == run, table.state == str(RunState.INTENT)).execute())
 
     def free(self, incident: str) -> list[str]:
-        """Give back every slot of an incident, in the caller's transaction; return the hosts that are free now."""
+        """Give back every slot of an incident, in the caller's transaction; return what is free now (`host:web1`, `all`)."""
         table = self._t.slot
-        hosts = [
-            row.name.removeprefix("host:") for row in list(table.select().where(table.incident == incident)) if row.name.startswith("host:")
-        ]
+        names = [row.name.partition("#")[0] for row in list(table.select().where(table.incident == incident))]
         table.delete().where(table.incident == incident).execute()
-        return hosts
+        return names
 
     def slots(self) -> list[tuple[str, str]]:
         """Return (slot name, incident id) of everything that is taken."""

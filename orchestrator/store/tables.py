@@ -30,6 +30,7 @@ class Tables:
     delivery: Any
     rejected: Any
     slot: Any
+    seat: Any
     run: Any
     run_host: Any
     run_event: Any
@@ -87,6 +88,8 @@ def make_tables(db: Database) -> Tables:
             table_name = "incident"
             indexes = (
                 (("run_at", "lease"), False),
+                (("priority", "run_at"), False),
+                (("blocked_by",), False),
                 (("fingerprint", "id"), False),
                 (("status", "id"), False),
                 (("target", "status"), False),
@@ -137,6 +140,14 @@ def make_tables(db: Database) -> Tables:
 
         class Meta:
             table_name = "slot"
+
+    class Seat(Base):
+        name = TextField(primary_key=True)
+        incident = TextField(index=True)
+        until = BigIntegerField()
+
+        class Meta:
+            table_name = "seat"
 
     class Run(Base):
         id = TextField(primary_key=True)
@@ -330,6 +341,7 @@ def make_tables(db: Database) -> Tables:
         Delivery,
         Rejected,
         Slot,
+        Seat,
         Run,
         RunHost,
         RunEvent,
