@@ -215,6 +215,7 @@ class FakeOrchestrator:
         }
         self.links = {"one-time": "ada"}
         self.sessions: dict[str, str] = {}
+        self.used: set[str] = set()
         self.throttled = False
         self.stored = True
         self.pause_reason = ""
@@ -279,6 +280,28 @@ class FakeOrchestrator:
 
     def close_session(self, secret: str) -> None:
         self.sessions.pop(secret, None)
+
+    def use_once(self, name: str) -> bool:
+        fresh = name not in self.used
+        self.used.add(name)
+        return fresh
+
+    def chat_actor(self, user: str) -> m.Actor:
+        known = self.people.get(self.settings.notify.slack_users.get(user, ""))
+        if known is None or RANK[known.role] < RANK[m.Role.APPROVER]:
+            raise Forbidden("may not answer")
+        return replace(known, via="slack")
+
+    def chat_said(self, request: str, pressed: Any) -> bool:
+        self.calls.append(("said", request, pressed))
+        return self.use_once(request)
+
+    def chat_tell(self, request: str, pressed: Any, words: str) -> bool:
+        self.calls.append(("tell", request, words))
+        return True
+
+    def chat_bot(self) -> Any:
+        return None
 
     def redeem_link(self, code: str) -> m.Actor | None:
         return self.people.get(self.links.pop(code, ""))
