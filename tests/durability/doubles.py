@@ -15,6 +15,9 @@ STARTED_AT = "2026-01-01T00:00:00Z"
 ALERTS = {"Auto": ("ledger_auto", "low"), "Ask": ("ledger_ask", "medium")}
 """Alert name → entry and its risk: the first runs by itself, the second asks a person."""
 
+HELD_S = 300.0
+"""How long a held caller waits at most; longer than any test, so that nothing goes on by itself."""
+
 
 class Ledger:
     """What really happened on the hosts."""
@@ -63,13 +66,11 @@ class Monitoring(http.server.ThreadingHTTPServer):
         self.labels: list[dict[str, str]] = []
         self.held: dict[str, threading.Event] = {}
         self.asked: Counter[str] = Counter()
-        self.passing: Counter[str] = Counter()
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
-    def hold(self, path: str, *, but_first: int = 0) -> None:
-        """Let callers of a path wait from now on, but for the first few."""
+    def hold(self, path: str) -> None:
+        """Let callers of a path wait from now on."""
         self.asked[path] = 0
-        self.passing[path] = but_first
         self.held[path] = threading.Event()
 
     def release(self, *paths: str) -> None:
@@ -103,9 +104,8 @@ class _Answers(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = urlsplit(self.path).path
         self.server.asked[path] += 1
-        held = self.server.held.get(path)
-        if held and self.server.asked[path] > self.server.passing[path]:
-            held.wait(60)
+        if held := self.server.held.get(path):
+            held.wait(HELD_S)
         body = json.dumps(self._answer(path)).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")

@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 import requests
-from durability.doubles import ALERTS, STARTED_AT, Ledger, Monitoring
+from durability.doubles import ALERTS, HELD_S, STARTED_AT, Ledger, Monitoring
 from durability.rows import Rows
 from services import free_port, until
 
@@ -204,7 +204,9 @@ class Serve:
             "policy__correlate_s": 0,
             "policy__host_down": 'alertname="None"',
             "prometheus__url": world.monitoring.url,
-            "prometheus__timeout_s": 30,
+            "prometheus__timeout_s": HELD_S,
+            "alertmanager__timeout_s": HELD_S,
+            "context__deadline_s": HELD_S,
             **settings,
         }
         self.processes: dict[str, subprocess.Popen[bytes]] = {}

@@ -161,12 +161,16 @@ def test_cut_off_while_its_play_runs(tmp_path, cable, capsys):
 def test_asleep_for_longer_than_its_lease(tmp_path, shared):
     """A worker that was suspended in the middle of a step, and wakes up after another has finished its work, writes and begins nothing."""
     with world(tmp_path) as here:
+        shared |= {"alertmanager__url": here.monitoring.url, "worker__reconcile_s": 3600}
         web = here.serve("web", parts=("web",), **shared).start()
         sleeper = here.serve("sleeper", parts=("worker",), **shared).start()
-        here.monitoring.hold("/api/v1/alerts", but_first=1)
+        here.monitoring.hold("/api/v1/rules")
         web.alert("a1")
+        until(lambda: here.monitoring.asked["/api/v1/rules"], what="it gathers")
+        here.monitoring.hold("/api/v2/alerts")
+        here.monitoring.release("/api/v1/rules")
         web.wait_status("a1", "proposed")
-        until(lambda: here.monitoring.asked["/api/v1/alerts"] > 1, what="it is about to begin a run")
+        until(lambda: here.monitoring.asked["/api/v2/alerts"], what="it is about to begin a run")
         sleeper.freeze()
         here.serve("two", parts=("worker",), **shared).start()
         held = owner(web, "a1")
