@@ -424,6 +424,10 @@ class FakeOrchestrator:
     def audit(self, *, incident="", after=0, limit=100):
         return [one for one in self.events if one.id > after][:limit]
 
+    def latest_events(self, *, incident="", kind="", actor="", before=0, limit=100):
+        found = [one for one in self.events if incident in ("", one.incident) and one.kind.startswith(kind) and actor in ("", one.actor)]
+        return [one for one in reversed(found) if not before or one.id < before][:limit]
+
     def verify_audit(self, head: str = ""):
         return {"ok": True, "events": len(self.events), "incidents": 1, "problems": []}
 

@@ -118,6 +118,10 @@ class Reading(Accounts):
         """Return audit events after an id, in order."""
         return self.store.chain.events(incident=incident, after=after, limit=limit)
 
+    def latest_events(self, *, incident: str = "", kind: str = "", actor: str = "", before: int = 0, limit: int = 100) -> list[AuditEvent]:
+        """Return the newest audit events, newest first, that are of an incident, begin with a kind, or are by an actor."""
+        return self.store.chain.latest(limit, before, incident=incident, kind=kind, actor=actor)
+
     def verify_audit(self, head: str = "") -> dict[str, Any]:
         """Check the audit log."""
         return self.store.chain.verify(head)

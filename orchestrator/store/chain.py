@@ -66,13 +66,28 @@ class Chain:
                 query = query.where(self._t.audit.incident == incident)
             return [_event(row) for row in query.order_by(self._t.audit.id).limit(limit)]
 
-    def latest(self, limit: int, before: int = 0) -> list[AuditEvent]:
-        """Return the newest events, newest first."""
+    def latest(self, limit: int, before: int = 0, *, incident: str = "", kind: str = "", actor: str = "") -> list[AuditEvent]:
+        """Return the newest events, newest first.
+
+        Args:
+            limit: how many at most.
+            before: only events with a smaller id; 0: all.
+            incident: only of this incident.
+            kind: only kinds that begin so: `approval`, `run.ended`.
+            actor: only by this actor, exactly.
+        """
+        table = self._t.audit
         with self._db.reading():
-            query = self._t.audit.select()
+            query = table.select()
             if before:
-                query = query.where(self._t.audit.id < before)
-            return [_event(row) for row in query.order_by(self._t.audit.id.desc()).limit(limit)]
+                query = query.where(table.id < before)
+            if incident:
+                query = query.where(table.incident == incident)
+            if kind:
+                query = query.where(table.kind.startswith(kind))
+            if actor:
+                query = query.where(table.actor == actor)
+            return [_event(row) for row in query.order_by(table.id.desc()).limit(limit)]
 
     def each(self, since_ms: int = 0) -> Iterator[AuditEvent]:
         """Yield the whole log, a page at a time."""

@@ -55,7 +55,7 @@ def create_app(orchestrator: Orchestrator) -> Flask:
     app.before_request(_refuse_nul)
     app.after_request(_secure)
     problems.register(app)
-    for routes in (api.routes, acts.routes, slack.routes, forms.routes, oidc.routes):
+    for routes in (api.routes, acts.routes, slack.routes, forms.routes, oidc.routes, mailed.routes):
         app.register_blueprint(routes)
     frame.register(app)
     oidc.register(app, orchestrator.settings.oidc)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +13,7 @@ from orchestrator import __version__
 from orchestrator.approval import may_answer
 from orchestrator.card import Need
 from orchestrator.errors import Forbidden, NotFound
-from orchestrator.model import OPEN, Approval, ApprovalState, Entry, Incident, Role, Run, RunKind, RunState, Status
+from orchestrator.model import OPEN, Approval, ApprovalState, Entry, Incident, Role, Run, RunKind, RunState, StandingState, Status
 from orchestrator.web import auth, charts, openapi, output, words
 from orchestrator.web.asking import facade, limit, moment, number, paged, text
 from orchestrator.web.asking import words as closed_words
@@ -321,14 +322,15 @@ def entry(id: str) -> Response:
 
 @routes.get("/audit")
 def audit() -> Response:
-    """Show the newest audit events, or those of one incident, and whether the chains are whole."""
-    most, chosen = limit(100), text("incident")
-    newest = facade().changes(0)
-    after = number("after", 0 if chosen else max(newest - most, 0))
-    events = facade().audit(incident=chosen, after=after, limit=most)
-    asked = bool(text("verify"))
-    chain = facade().verify_audit() if asked or newest <= _CHECKED_AT_SIGHT else None
-    return render("audit.html", events=events, after=after, most=most, newest=newest, incident_id=chosen, chain=chain)
+    """Show the newest audit events, or those that a filter finds, and whether the chains are whole."""
+    most, before = limit(100), number("before")
+    asked = {name: text(name) for name in ("incident", "kind", "actor")}
+    events = facade().latest_events(**asked, before=before, limit=most)
+    chain = facade().verify_audit() if text("verify") or facade().changes(0) <= _CHECKED_AT_SIGHT else None
+    again: dict[str, Any] = {**{name: value for name, value in asked.items() if value}, "limit": most}
+    older = url_for("pages.audit", **again, before=events[-1].id) if len(events) == most else ""
+    newest = url_for("pages.audit", **again) if before else ""
+    return render("audit.html", events=events, asked=asked, older=older, newest=newest, chain=chain)
 
 
 @routes.get("/system")
@@ -340,6 +342,9 @@ def system() -> Response:
         health=facade().health(),
         catalogue=facade().catalogue(),
         hosts=facade().hosts(),
+        grants=facade().grants(state=(StandingState.ACTIVE,))[0],
+        mode=facade().settings.policy.mode,
+        python=platform.python_version(),
         users=facade().users() if admin else None,
         tokens=facade().tokens() if admin else None,
     )
