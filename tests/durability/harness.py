@@ -42,7 +42,7 @@ import os, sys, time
 _, ledger, item, nap_s = sys.argv
 for what in ("begin", "end"):
     with open(ledger, "a") as file:
-        file.write(f"{os.environ['ORCHESTRATOR_RUN']} {item} {what}\\n")
+        file.write(f"{os.environ.get('ORCHESTRATOR_RUN', 'far')} {item} {what}\\n")
     if what == "begin":
         time.sleep(float(nap_s))
 """

@@ -95,7 +95,7 @@ def test_one_life_killed_at_every_station(tmp_path, capsys, victims):
             stations = {"received": "/api/v2/alerts", "investigating": "/api/v1/rules", "proposed": "/api/v2/alerts"}
             here.monitoring.hold(stations["received"])
             server.alert("a1", name="Ask")
-            for (status, path), following in zip(stations.items(), [*stations.values()][1:] + [""], strict=True):
+            for (status, path), following in zip(stations.items(), [*list(stations.values())[1:], ""], strict=True):
                 server.wait_status("a1", status)
                 until(lambda path=path: here.monitoring.asked[path], what=f"{path} was asked")
                 kill_at(status)
