@@ -91,6 +91,8 @@ SUPPRESSING = frozenset({Reason.SILENCED, Reason.WINDOW, Reason.OBSERVE_MODE, Re
 
 VERIFY_POLL_S = 2.0
 BLOCKED_POLL_S = 2.0
+PARENT_POLL_S = 30.0
+"""A child is woken when its parent ends; in a storm many wait, so they look by themselves only now and then."""
 REJUDGE_S = 30.0
 OBSERVED_S = 300.0
 STALE_S = 5.0
@@ -725,7 +727,7 @@ def _held_back(incident: Incident, rooms: Rooms) -> Step | None:
         return None
     if parent.status is Status.ESCALATED:
         return _void(_escalate(incident, Reason.PARENT_ESCALATED, f"Its cause, incident {parent.id}, is with a person."))
-    return _wait(incident, f"parent:{parent.id}")
+    return replace(_wait(incident, f"parent:{parent.id}"), wait_s=PARENT_POLL_S)
 
 
 # ---------------------------------------------------------------- small words
