@@ -225,6 +225,6 @@ class Chores:
         """Remove what finished runs left on disk, and what is over in the tables of sessions, links and errands."""
         self._o.store.sessions.sweep(self._o.settings.login.session_s)
         self._o.store.errands.sweep(FORGET_S)
-        self._o.store.people.forget_flags("used:", FORGET_S)
+        self._o.store.people.forget_flags("used:", max(FORGET_S, 2 * self._o.settings.policy.approval_ttl_s))
         living = [*self._o.executor.living(), *self._o.wiring.playing.reading]  # asked first: what begins later is no leftover
         self._o.executor.sweep(keep=[*living, *self._o.store.runs.unsettled()])

@@ -159,6 +159,10 @@ class SigningIn:
         """Mark something that works once as used; True for the one caller that did."""
         return self.store.people.use_once(f"used:{name}")
 
+    def was_used(self, name: str) -> bool:
+        """Whether something that works once has been used."""
+        return bool(self.store.people.flag(f"used:{name}"))
+
     def session_key(self) -> bytes:
         """Return the secret that signs cookies and links; machines that share a database share it."""
         own = self.data.secret("session.key")

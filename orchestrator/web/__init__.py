@@ -9,7 +9,7 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import BadRequest
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from orchestrator.web import acts, api, forms, frame, oidc, problems, slack, words
+from orchestrator.web import acts, api, forms, frame, mailed, oidc, problems, slack, words
 from orchestrator.web.events import Streams
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from orchestrator.errors import NotFound
 from orchestrator.notify.links import Link, Links
 from orchestrator.web import auth
 from orchestrator.web.asking import facade
-from orchestrator.web.pages import render
+from orchestrator.web.frame import render
 
 routes = Blueprint("mailed", __name__)
 
