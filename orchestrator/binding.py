@@ -106,11 +106,12 @@ class Binding:
         """Return the standing grant that answers for people, None where a person has to; one whose entry changed becomes void."""
         proposal = incident.proposal
         entry = self.catalogue().entries.get(proposal.entry) if proposal else None
-        if proposal is None or entry is None or not policy.may_mint(verdict):
+        if proposal is None or entry is None:
             return None
-        return next(
-            (one for one in self.refresh(self.store.standing.active(entry.id)) if not self._not_covered(one, incident, entry)), None
-        )
+        in_force = self.refresh(self.store.standing.active(entry.id))
+        if not policy.may_mint(verdict):
+            return None
+        return next((one for one in in_force if not self._not_covered(one, incident, entry)), None)
 
     def standing_holds(self, incident: Incident, verdict: Verdict) -> bool:
         """Return whether the standing grant that an incident's grant came from still answers, with the world as it is now."""

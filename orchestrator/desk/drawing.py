@@ -171,9 +171,9 @@ def _verdict(known: Known, check: CardCheck, guards: Sequence[CardGuard]) -> str
     entry, proposal = known.entry, known.narrowed
     title = entry.title if entry else proposal.entry
     risk = f" ({entry.risk} risk)" if entry else ""
-    red = [guard.title for guard in guards if not guard.ok and guard.name not in ASKING]
+    red = [(guard.reason or guard.title).replace("_", " ") for guard in guards if not guard.ok and guard.name not in ASKING]
     told = f"not green: {', '.join(red)}" if red else "all guards are green"
-    record = known.track.words.partition(";")[0].rstrip(".") or "it never ran here before"
+    record = known.track.words.partition(";")[0].rstrip(".") or "it never ran for this alert before"
     words = (check.sentence.rstrip("."), record[0].lower() + record[1:], told)
     return f"{title} on {', '.join(proposal.hosts)}{risk}: {'; '.join(words)}."
 

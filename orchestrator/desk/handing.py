@@ -26,6 +26,7 @@ class Handing(Granting):
     """Each changes the question under its lock, with its audit event, in one transaction."""
 
     engine: Engine
+    act_wait_s: float = ACT_WAIT_S
     _redact: Callable[[str], str]
 
     def choose(
@@ -162,7 +163,7 @@ class Handing(Granting):
 
     def _heeded(self, id: str, number: int) -> Incident:
         """Wait a moment for a signal to be heeded; return the incident as it stands then."""
-        deadline = time.monotonic() + ACT_WAIT_S
+        deadline = time.monotonic() + self.act_wait_s
         while self.store.incidents.pending(number) and time.monotonic() < deadline:
             time.sleep(0.02)
         return self.incident(id)

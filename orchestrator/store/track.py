@@ -32,13 +32,14 @@ class TrackRecord:
         """
         run, incident = self._t.run, self._t.incident
         query = self._applies(entry).join(incident, on=(incident.id == run.incident)).where(incident.alertname == alertname)
-        return self._told(query, before)
+        return self._told(query, before, "for this alert")
 
     def on_hosts(self, entry: str, hosts: Sequence[str], before: str = "") -> dict[str, Track]:
         """Return host → the record of an entry's applies there, for any alert."""
         run, host = self._t.run, self._t.run_host
         return {
-            name: self._told(self._applies(entry).join(host, on=(host.run == run.id)).where(host.host == name), before) for name in hosts
+            name: self._told(self._applies(entry).join(host, on=(host.run == run.id)).where(host.host == name), before, "here")
+            for name in hosts
         }
 
     def touched_since(self, hosts: Sequence[str], since_ms: int, besides: str) -> list[tuple[str, str]]:
@@ -71,7 +72,7 @@ class TrackRecord:
             run.entry == entry, run.kind == str(RunKind.APPLY), run.started_at.is_null(False), run.ended_at.is_null(False)
         )
 
-    def _told(self, query: Any, before: str) -> Track:
+    def _told(self, query: Any, before: str, where: str) -> Track:
         run, host = self._t.run, self._t.run_host
         with self._db.reading():
             rows = list(query.where(run.incident != before).order_by(run.created_at.desc(), run.id.desc()).limit(RECENT).dicts())
@@ -79,7 +80,7 @@ class TrackRecord:
             verdicts = list(host.select(host.run, host.effective).where(host.run.in_(ids)).dicts()) if ids else []
         helped = {row["run"] for row in verdicts if row["effective"]}
         if not rows:
-            return Track(words="It never ran here before.")
+            return Track(words=f"It never ran {where} before.")
         times = sorted((row["ended_at"] - row["started_at"]) / 1000 for row in rows)
         latest = rows[0]
         last = "verified" if latest["id"] in helped else _how(latest["outcome"])
