@@ -22,6 +22,8 @@ from orchestrator.notify.message import Message, summary
 from orchestrator.settings import Settings
 from orchestrator.store import Letter
 from orchestrator.telling.chat import Chat, shown
+from orchestrator.telling.holdback import EVERY_S as HOLD_EVERY_S
+from orchestrator.telling.holdback import Holdback
 from orchestrator.telling.reminders import Reminders, kept_back
 from orchestrator.telling.wording import message_of
 
@@ -60,6 +62,8 @@ class Chores:
         ]
         if self._o.alertmanager is not None:
             chores.append(Chore("reconcile", settings.worker.reconcile_s, self.reconcile, at_once=True))
+            if settings.alertmanager.hold_pages:
+                chores.append(Chore("hold", HOLD_EVERY_S, Holdback(self._o, self._o.alertmanager).run, at_once=True))
         return chores
 
     @staticmethod

@@ -16,6 +16,7 @@ from orchestrator import policy, verify
 from orchestrator.binding import Binding
 from orchestrator.catalogue import check_names, check_parameters
 from orchestrator.context import Source, gather
+from orchestrator.context.holding import held
 from orchestrator.context.infra import Diagnosis
 from orchestrator.context.promql import fill
 from orchestrator.decide import Model, decide, derive, matching
@@ -218,14 +219,17 @@ class Wiring:
         return any(item["what"] in {"prometheus", "alertmanager"} for item in self.troubles.all())
 
     def _silences(self, alert: Alert) -> tuple[str, ...]:
+        """Return people's silences on the alert; those by which we hold pages back say nothing about what may run."""
         if self.alertmanager is None:
             return ()
         try:
             found: tuple[str, ...] = self.alertmanager.silenced(alert)
+            hold_s = self.settings.alertmanager.hold_s
+            ours = {one.id for one in self.alertmanager.silences() if held(one, self.key, hold_s)} if found else set()
         except SourceUnavailable as error:
             self.troubles.set("alertmanager", str(error))
             return ()
-        return found
+        return tuple(one for one in found if one not in ours)
 
     # ------------------------------------------------------------ context and decision
 

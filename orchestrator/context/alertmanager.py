@@ -31,6 +31,17 @@ class ActiveAlert:
     """Fingerprints of alerts."""
 
 
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """One silence that is in force."""
+
+    id: str
+    author: str
+    comment: str
+    ends_at: datetime
+    updated_at: datetime
+
+
 class Alertmanager:
     """An Alertmanager; every method raises SourceUnavailable where it cannot be asked.
 
@@ -61,6 +72,16 @@ class Alertmanager:
     def silenced(self, alert: Alert) -> tuple[str, ...]:
         """Return the ids of the silences that cover exactly this alert now."""
         return next((item.silenced_by for item in self.alerts() if dict(item.alert.labels) == dict(alert.labels)), ())
+
+    def silences(self) -> list[Silence]:
+        """Return the silences that are in force now."""
+        reply = self._api.get("/api/v2/silences")
+        if not isinstance(reply, list):
+            raise self._api.failure("its list of silences has another shape than expected.")
+        try:
+            return [_silence(item) for item in reply if item["status"]["state"] == "active"]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise self._api.failure("a silence has another shape than expected.") from error
 
     def silence(self, alert: Alert, *, until: datetime, author: str, comment: str, renew: str = "") -> str:
         """Silence alerts that carry all of this alert's labels, and return the silence's id.
@@ -113,6 +134,13 @@ def _active(item: Mapping[str, Any]) -> ActiveAlert:
         silenced_by=tuple(str(one) for one in status.get("silencedBy") or ()),
         inhibited_by=tuple(str(one) for one in status.get("inhibitedBy") or ()),
     )
+
+
+def _silence(item: Mapping[str, Any]) -> Silence:
+    ends, updated = _time(item["endsAt"]), _time(item["updatedAt"])
+    if ends is None or updated is None:
+        raise ValueError("a silence without its times")
+    return Silence(str(item["id"]), str(item.get("createdBy") or ""), str(item.get("comment") or ""), ends, updated)
 
 
 def _time(text: Any) -> datetime | None:

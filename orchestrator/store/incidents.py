@@ -20,10 +20,14 @@ from orchestrator.model import (
 )
 from orchestrator.store.chain import moment
 from orchestrator.store.intake import Intake
-from orchestrator.store.rows import ACTIVE_VALUES, SEVERITIES
+from orchestrator.store.rows import ACTIVE_VALUES, INCIDENT, SEVERITIES
 from orchestrator.store.runs import HEAD_START_MS
 
 PRIORITIES = sorted(set(SEVERITIES.values()))
+
+
+CARRIED = (Status.RECEIVED, Status.INVESTIGATING, Status.PROPOSED, Status.EXECUTING, Status.VERIFYING)
+"""Statuses in which the program itself has the next step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,23 @@ class Incidents(Intake):
         with self._db.reading():
             now, table = self._db.now_ms(), self._t.incident
             return int(table.select().where(table.run_at <= now, table.lease < now).count())
+
+    def advancing(self, grace_s: float, limit: int = 200) -> list[Incident]:
+        """Return firing incidents that the program itself carries on now: no person is asked, nothing is in the way, and a worker holds them.
+
+        Args:
+            grace_s: how long after its time one that is held by nobody still counts.
+            limit: how many at most, the most severe and oldest first.
+        """
+        with self._db.reading():
+            now, table = self._db.now_ms(), self._t.incident
+            query = table.select(table.data).where(
+                table.status.in_([str(status) for status in CARRIED]),
+                table.firing,
+                table.blocked_by == "",
+                (table.lease >= now) | (table.run_at >= now - int(grace_s * 1000)),
+            )
+            return [INCIDENT.validate_json(row.data) for row in list(query.order_by(table.priority, table.id).limit(limit))]
 
     def claim(self, identity: str, owner: str, lease_s: float) -> Claim | None:
         """Take an incident for one worker; None where another holds it, or it is not due."""
@@ -143,7 +164,7 @@ class Incidents(Intake):
             if step.free:
                 freed = self._runs.free(identity)
                 self._wake_blocked(freed, now, wake)
-                self._wake_asked([name.removeprefix("host:") for name in freed if name.startswith("host:")], now, wake)
+                self._wake_asked(freed, now, wake)
             for happening in step.events:
                 self._put_on_record(identity, incident.alert, happening)
             stay = self._write(claim, incident, wait_s, step.heeded, now)
