@@ -121,6 +121,29 @@ def move_database(settings: Settings, to: str) -> dict[str, int]:
         target.db.close()
 
 
+def pause_without_server(settings: Settings, actor: Actor, reason: str) -> bool:
+    """Write the kill switch's file, and its row where several machines share the database; return whether the row is written.
+
+    The file comes first and needs nothing but the disk: the switch works with the database gone, too.
+    """
+    words = f"{actor.name}: {reason}"
+    DataFolder(Path(settings.data_dir)).pause(words)
+    store = Store(settings.database_url()) if settings.database_url().startswith("postgres") else None
+    if store is None:
+        return False
+    try:
+        store.db.create()
+        with store.db.transaction():
+            store.people.set_flag("paused", words)
+            store.chain.append("system", Happening("engine.paused", actor.name, {"reason": reason}))
+    except OrchestratorError as error:
+        log.warning("the kill switch's row is not written: %s", error)
+        return False
+    finally:
+        store.db.close()
+    return True
+
+
 class Orchestrator(Acting):
     """One orchestrator: its parts, and everything that a face may ask or do.
 
@@ -340,7 +363,7 @@ class Orchestrator(Acting):
         return ""
 
     def health(self) -> dict[str, Any]:
-        """Return whether it is ready, what is degraded, and what stands in the store."""
+        """Return whether it is ready, what is degraded, what stands in the store and which standing grants are in force."""
         trouble = self.store.db.trouble()
         counts = self.store.incidents.counts()
         degraded = [*self._degraded(), *self._elsewhere()]

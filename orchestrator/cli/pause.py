@@ -18,17 +18,20 @@ def pause(session: Session, reason: str) -> None:
     """Kill switch: from now on no run starts.
 
     Intake and deciding go on; a play that runs is left to end. With the server down this writes the file `paused` in the data
-    folder, which every worker on this machine obeys.
+    folder, which every worker on this machine obeys, and a row in PostgreSQL, which every worker does.
     """
     try:
         with session.client() as client:
             answer = client.post("/api/v1/pause", {"reason": reason})
     except ServerUnreachable:
+        from orchestrator.app import pause_without_server
+
         path = _file(session)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.write_text(f"{session.actor().name}: {reason}\n", encoding="utf-8")
-        answer = {"paused": str(path)}
-        session.done(answer, f"Paused. No server answers, so {path} says it: no run starts until `orchestrator resume`.")
+        shared = pause_without_server(session.settings(), session.actor(), reason)
+        where = f"{path} and the database say it" if shared else f"{path} says it"
+        session.done(
+            {"paused": str(path), "database": shared}, f"Paused. No server answers, so {where}: no run starts until `orchestrator resume`."
+        )
         return
     session.done(answer, "Paused: no run starts until `orchestrator resume`.")
 
