@@ -147,8 +147,7 @@ class Playing:
                     return Run(run_id, request.kind, request.entry, RunState.DONE, Outcome.CANCELLED, message=message, node=self.node)
                 if self.paused() or self.stopping():
                     return None
-                if incident.resolved_at is not None or self.store.db.now_ms() - row.created_at > FRESH_MS:
-                    message = "It was not begun at once, so nothing ran."
+                if message := self._too_late(incident, request, row):
                     return Run(run_id, request.kind, request.entry, RunState.DONE, Outcome.NOT_BEGUN, message=message, node=self.node)
                 start_by = time.clock_gettime(time.CLOCK_BOOTTIME) + START_S
                 self._begin(incident, request, owner)
@@ -160,6 +159,15 @@ class Playing:
             return Run(run_id, request.kind, request.entry, RunState.DONE, Outcome.FAILED, message=str(error), node=self.node)
         finally:
             keep.flush()
+
+    def _too_late(self, incident: Incident, request: RunRequest, row: Any) -> str:
+        """Return why a written intent is no longer begun, an empty string where it may be."""
+        if incident.resolved_at is not None or self.store.db.now_ms() - row.created_at > FRESH_MS:
+            return "It was not begun at once, so nothing ran."
+        standing = incident.grant.standing if incident.grant and request.kind is RunKind.APPLY else ""
+        if standing and not self.store.standing.holds(standing):
+            return "The standing grant was taken back before it began, so nothing ran."
+        return ""
 
     def _begin(self, incident: Incident, request: RunRequest, owner: str) -> None:
         with self.store.db.transaction():

@@ -149,9 +149,8 @@ class Cards(Reading):
         )
 
     def standing_in_force(self) -> list[StandingGrant]:
-        """Return the standing grants that may mint now."""
-        found, _ = self.store.standing.find(state=(StandingState.ACTIVE,))
-        return self.wiring.binding.refresh(found)
+        """Return the standing grants that may mint now, as far as time and counter tell."""
+        return self.store.standing.find(state=(StandingState.ACTIVE,))[0]
 
     # ------------------------------------------------------------ notes
 
