@@ -9,13 +9,16 @@ from orchestrator.catalogue.lint import lint
 from orchestrator.catalogue.loader import load
 from orchestrator.catalogue.parameters import check_names, check_parameters, schema
 from orchestrator.catalogue.playtest import PlayTest, play_tests
-from orchestrator.catalogue.scaffold import scaffold
+from orchestrator.catalogue.scaffold import Sketch, scaffold
+from orchestrator.catalogue.schema import SCHEMA_FILE, meta_schema
 
 __all__ = [
+    "SCHEMA_FILE",
     "CatalogueCache",
     "EntryTest",
     "Finding",
     "PlayTest",
+    "Sketch",
     "block_schema",
     "check_names",
     "check_parameters",
@@ -23,6 +26,7 @@ __all__ = [
     "entry_tests",
     "lint",
     "load",
+    "meta_schema",
     "play_tests",
     "scaffold",
     "schema",

@@ -15,6 +15,10 @@ from orchestrator.catalogue.finding import Finding
 
 _TIMEOUT_S = 300.0
 _ORIGIN = re.compile(r"Origin: (?P<file>/[^:\n]+):(?P<line>\d+)")
+_YAMLLINT = """{extends: default, rules: {line-length: {max: 160}, document-start: disable, comments: {min-spaces-from-content: 1},
+comments-indentation: false, braces: {max-spaces-inside: 1}, truthy: {allowed-values: ["true", "false"], check-keys: false},
+octal-values: {forbid-implicit-octal: true, forbid-explicit-octal: true}}}"""
+_YAMLLINT_LINE = re.compile(r"(?P<file>.+?):(?P<line>\d+):\d+: \[(?P<level>error|warning)\] (?P<words>.*?)(?: \((?P<rule>[a-z-]+)\))?")
 _RED = re.compile(r"\[ERROR\]: (?P<words>.+)")
 
 
@@ -40,7 +44,9 @@ def ansible_lint_findings(path: Path, roles: Path) -> list[Finding]:
         roles: the folder of roles.
     """
     targets = [str(place.resolve()) for place in (path, roles) if place.is_dir()]
-    arguments = ["--offline", "--profile", "production", "-f", "json", "-q", *targets]
+    # what lies in an entry's tests are alerts and tests of plays, no playbooks
+    left_out = [word for place in sorted(path.resolve().glob("*/tests")) for word in ("--exclude", str(place))]
+    arguments = ["--offline", "--profile", "production", "-f", "json", "-q", *left_out, *targets]
     done = _run("ansible-lint", arguments, path.resolve().parent, roles)
     if done is None:
         return [_not_run(path, "ansible-lint", "install ansible-lint into the same environment (extra: dev).")]
@@ -49,6 +55,36 @@ def ansible_lint_findings(path: Path, roles: Path) -> list[Finding]:
     except ValueError:
         return [_not_run(path, "ansible-lint", " ".join(done.stderr.split())[-300:])]
     return [_lint_finding(path.resolve().parent, issue) for issue in issues]
+
+
+def yamllint_findings(path: Path, roles: Path) -> list[Finding]:
+    """Return what yamllint says, by the `.yamllint` beside the folder of entries, else by rules that ansible-lint agrees with.
+
+    Args:
+        path: the folder of entries.
+        roles: the folder of roles.
+    """
+    beside = path.resolve().parent / ".yamllint"
+    config = ["-c", str(beside)] if beside.is_file() else ["-d", _YAMLLINT]
+    targets = [str(place.resolve()) for place in (path, roles) if place.is_dir()]
+    done = _run("yamllint", ["-f", "parsable", *config, *targets], path.resolve().parent, roles)
+    if done is None or done.returncode not in (0, 1, 2):
+        said = " ".join(done.stderr.split())[-300:] if done else "install yamllint into the same environment (extra: dev)."
+        return [_not_run(path, "yamllint", said)]
+    found = (_YAMLLINT_LINE.fullmatch(line) for line in done.stdout.splitlines())
+    return [
+        Finding(
+            one["file"],
+            int(one["line"]),
+            "",
+            f"yamllint: {one['words']}.",
+            f"see yamllint's rule {one['rule'] or 'syntax'}.",
+            one["level"],
+            "yamllint",
+        )
+        for one in found
+        if one
+    ]
 
 
 def _not_run(path: Path, program: str, mend: str) -> Finding:
@@ -65,14 +101,17 @@ def _lint_finding(root: Path, issue: Mapping[str, Any]) -> Finding:
     body = " ".join(str((issue.get("content") or {}).get("body", "")).split())
     mend = f"{body} See {issue.get('url') or 'https://docs.ansible.com/projects/lint/rules/'}".strip()
     level = "warning" if issue.get("severity") in ("info", "minor") else "error"
-    return Finding(str(root / location.get("path", "")), int(line), "", f"{issue.get('check_name', 'ansible-lint')}: {words}.", mend, level)
+    name = str(issue.get("check_name", "ansible-lint"))
+    return Finding(str(root / location.get("path", "")), int(line), "", f"{name}: {words}.", mend, level, name)
 
 
 def _syntax_finding(file: Path, error: str) -> Finding:
     origin, words = _ORIGIN.search(error), _RED.search(error)
     said = words["words"].strip() if words else " ".join(error.split())[-300:]
     place, line = (origin["file"], int(origin["line"])) if origin else (str(file), 1)
-    return Finding(place, line, "", f"Ansible refuses it: {said}", "ansible-playbook --syntax-check shows the whole message.")
+    return Finding(
+        place, line, "", f"Ansible refuses it: {said}", "ansible-playbook --syntax-check shows the whole message.", rule="syntax"
+    )
 
 
 def _syntax_error(playbooks: Sequence[Path], roles: Path) -> str | None:

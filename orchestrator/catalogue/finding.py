@@ -17,7 +17,9 @@ class Finding:
     problem: str
     mend: str
     level: str = "error"
-    """`error` or `warning`."""
+    """`error`, `warning` or `note`."""
+    rule: str = "catalogue"
+    """Which check says so: `entry`, `matchers`, `tests`, `syntax`, `yamllint`, ansible-lint's own names, …"""
 
     def __str__(self) -> str:
         where = f" {self.field}:" if self.field else ""

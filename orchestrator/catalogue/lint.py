@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.catalogue.ansible import ansible_lint_findings, syntax_findings
+from orchestrator.catalogue.ansible import ansible_lint_findings, syntax_findings, yamllint_findings
 from orchestrator.catalogue.cases import entry_tests
 from orchestrator.catalogue.files import line_of, read_yaml
 from orchestrator.catalogue.finding import Finding
 from orchestrator.catalogue.loader import META, Loaded, load_folders
+from orchestrator.catalogue.overlap import overlapping
 from orchestrator.catalogue.plays import Shelf, read_play
+from orchestrator.catalogue.playtest import FOLDER, play_tests
 from orchestrator.catalogue.readonly import MODULES
+from orchestrator.catalogue.rolespecs import spec_problems
 from orchestrator.catalogue.tasks import Task
 from orchestrator.errors import CatalogueError
 from orchestrator.matcher import parse
@@ -27,7 +31,7 @@ class _AlertRule:
     templated: frozenset[str]
 
 
-def lint(path: Path, roles: Path, rules: Sequence[Path] = (), *, syntax: bool = True, ansible_lint: bool = False) -> list[Finding]:
+def lint(path: Path, roles: Path, rules: Sequence[Path] = (), *, syntax: bool = True, style: bool = False) -> list[Finding]:
     """Return everything that is wrong or doubtful in a catalogue.
 
     Args:
@@ -35,7 +39,7 @@ def lint(path: Path, roles: Path, rules: Sequence[Path] = (), *, syntax: bool = 
         roles: the folder of roles.
         rules: Prometheus rule files; a line of matchers that no rule of theirs can fit is doubtful.
         syntax: let Ansible itself read every playbook (half a second).
-        ansible_lint: also run ansible-lint with its production profile (several seconds).
+        style: also run yamllint, and ansible-lint with its production profile (several seconds).
 
     Returns:
         Findings by file and line; empty where all is well.
@@ -48,17 +52,23 @@ def lint(path: Path, roles: Path, rules: Sequence[Path] = (), *, syntax: bool = 
     entries = {one.id: one.entry for one in found if one.entry is not None}
     for entry in entries.values():
         findings += _entry_findings(entry, roles, {one.id for one in found})
+    findings += _overlaps(list(entries.values()))
     if syntax:
         findings += syntax_findings([file for one in found for file in _playbooks(one)], roles)
     if rules:
         findings += _unmatched(entries.values(), rules)
-    if ansible_lint:
-        findings += ansible_lint_findings(path, roles)
+    if style:
+        findings += yamllint_findings(path, roles) + ansible_lint_findings(path, roles)
     return sorted(dict.fromkeys(findings), key=lambda finding: (finding.file, finding.line, finding.field, finding.problem))
 
 
-def _finding(problem: CatalogueError, level: str = "error") -> Finding:
-    return Finding(problem.file, line_of(Path(problem.file), problem.field), problem.field, problem.problem, problem.mend, level)
+_LINE = re.compile(r"line (\d+): ")
+
+
+def _finding(problem: CatalogueError, level: str = "error", rule: str = "entry") -> Finding:
+    said = _LINE.search(problem.problem)
+    line = int(said[1]) if said and not problem.field else line_of(Path(problem.file), problem.field)
+    return Finding(problem.file, line, problem.field, problem.problem, problem.mend, level, rule)
 
 
 def _playbooks(one: Loaded) -> list[Path]:
@@ -76,7 +86,7 @@ def _entry_findings(entry: Entry, roles: Path, known: set[str]) -> Iterator[Find
     acting = entry.kind is EntryKind.REMEDIATION
     if acting and not entry.never_when:
         problem = CatalogueError(str(meta), f"{where}.never_when", "a remediation without never_when.", "say when it must not run.")
-        yield _finding(problem, "warning")
+        yield _finding(problem, "warning", "never-when")
     for name in entry.diagnostics:
         if name not in known:
             yield _finding(CatalogueError(str(meta), f"{where}.diagnostics", f"there is no entry {name!r}.", "add it, or mend its name."))
@@ -84,10 +94,21 @@ def _entry_findings(entry: Entry, roles: Path, known: set[str]) -> Iterator[Find
     if play.data.get("tasks"):
         problem = CatalogueError(str(play.file), "0.tasks", "a playbook with tasks of its own.", "move them to a role.")
         yield _finding(problem, "warning")
-    shelf = Shelf(roles)
-    for task in [*play.tasks, *(task for role in shelf.closure(play.roles).values() for task in role.all_tasks)]:
+    for task in _acting_tasks(entry, roles):
         yield from _forced_change(task)
+    yield from (_finding(problem, "warning", "argument-spec") for problem in spec_problems(entry, roles))
     yield from _test_findings(entry)
+
+
+def _acting_tasks(entry: Entry, roles: Path) -> Iterator[Task]:
+    """Yield every task of the playbook and the undo, and of all roles they use."""
+    shelf = Shelf(roles)
+    plays = [read_play(Path(entry.folder) / name) for name in ("playbook.yml", entry.undo) if name]
+    used = {role.name: role for play in plays for role in shelf.closure(play.roles).values()}
+    for play in plays:
+        yield from play.tasks
+    for role in used.values():
+        yield from role.all_tasks
 
 
 def _forced_change(task: Task) -> Iterator[Finding]:
@@ -97,21 +118,39 @@ def _forced_change(task: Task) -> Iterator[Finding]:
     if acting and isinstance(forced, bool):
         problem = f"changed_when: {str(forced).lower()} on {task.module}, which acts."
         mend = "let the module tell, or look at its result: a second run must change nothing."
-        yield _finding(CatalogueError(str(task.file), f"{task.field}.changed_when", problem, mend))
+        yield _finding(CatalogueError(str(task.file), f"{task.field}.changed_when", problem, mend), rule="changed-when")
 
 
 def _test_findings(entry: Entry) -> Iterator[Finding]:
     """Yield what is wrong with an entry's own tests."""
     try:
-        tests = entry_tests(entry)
+        tests, plays = entry_tests(entry), play_tests(entry)
     except CatalogueError as exc:
-        yield _finding(exc)
+        yield _finding(exc, rule="tests")
         return
     if not tests:
-        yield _finding(CatalogueError(f"{entry.folder}/tests", "", "the entry has no tests.", "add tests/alerts.yml."), "warning")
+        yield _finding(CatalogueError(f"{entry.folder}/tests", "", "the entry has no tests.", "add tests/alerts.yml."), "warning", "tests")
     elif entry.matchers and not any(test.entry != entry.id for test in tests):
         problem = CatalogueError(tests[0].file, "", "no test says when the entry is not chosen.", "add one with entry: none.")
-        yield _finding(problem, "warning")
+        yield _finding(problem, "warning", "tests")
+    if entry.kind is EntryKind.REMEDIATION and not plays:
+        problem = CatalogueError(f"{entry.folder}/{FOLDER}", "", "the entry has no play test.", "add one; see the reference of play tests.")
+        yield _finding(problem, "note", "play-tests")
+
+
+def _overlaps(entries: Sequence[Entry]) -> Iterator[Finding]:
+    """Yield a note for each two entries of one kind that could fit one alert, though their order says which goes first."""
+    for position, entry in enumerate(entries):
+        for other in entries[:position]:
+            lines = overlapping(other, entry) if other.kind is entry.kind and other.order != entry.order else None
+            if lines is None or not all(any(parse(text).name == "alertname" for text in line) for line in lines):
+                continue  # a line on the rule's expression alone could meet any other; there is nothing to see
+            first = min(entry, other, key=lambda one: one.order)
+            problem = (
+                f"{list(lines[1])} and {list(lines[0])} of {other.id} could fit one alert; {first.id} goes first (order {first.order})."
+            )
+            where = f"argument_specs.{entry.id}.catalogue.matchers"
+            yield _finding(CatalogueError(f"{entry.folder}/{META}", where, problem, "see whether that is meant."), "note", "overlap")
 
 
 def _unmatched(entries: Iterable[Entry], files: Sequence[Path]) -> Iterator[Finding]:
@@ -121,14 +160,14 @@ def _unmatched(entries: Iterable[Entry], files: Sequence[Path]) -> Iterator[Find
         try:
             rules += _rules_in(file)
         except CatalogueError as exc:
-            yield _finding(exc)
+            yield _finding(exc, rule="rules")
     for entry in entries:
         for position, line in enumerate(entry.matchers):
             if any(_could_fit(rule, line) for rule in rules):
                 continue
             where = f"argument_specs.{entry.id}.catalogue.matchers.{position}"
             problem = CatalogueError(f"{entry.folder}/{META}", where, f"{list(line)} fits no alert of the rules.", "mend the names.")
-            yield _finding(problem, "warning")
+            yield _finding(problem, "warning", "matchers")
 
 
 def _rules_in(file: Path) -> Iterator[_AlertRule]:

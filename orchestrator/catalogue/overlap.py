@@ -10,7 +10,7 @@ from orchestrator.matcher import Matcher, parse
 from orchestrator.model import Entry
 
 _MOST_VALUES = 2000
-_SPECIAL = re.compile(r"[.^$*+?{}\[\]\\]")
+_ONE = re.compile(r"\[(?P<class>[A-Za-z0-9_ ]+)\]|\\(?P<escaped>[^A-Za-z0-9])|(?P<plain>[^.^$*+?{}\[\]\\|()])")
 
 
 def overlapping(first: Entry, second: Entry) -> tuple[Sequence[str], Sequence[str]] | None:
@@ -50,9 +50,7 @@ def values_of(matcher: Matcher) -> frozenset[str] | None:
 
 
 def _alternatives(pattern: str) -> list[str] | None:
-    """Return what a pattern of literals, groups and `|` can be, or None for any other pattern."""
-    if _SPECIAL.search(pattern.replace("(?:", "(")):
-        return None
+    """Return what a pattern of literals, groups, `|`, `?` and plain `[…]` can be, or None for any other pattern."""
     values, rest = _branches(pattern.replace("(?:", "("))
     return values if not rest else None
 
@@ -62,15 +60,28 @@ def _branches(text: str) -> tuple[list[str] | None, str]:
     done: list[str] = []
     current: list[str] = [""]
     while text and text[0] != ")":
-        head, text = text[0], text[1:]
-        if head == "|":
-            done, current = done + current, [""]
+        if text[0] == "|":
+            done, current, text = done + current, [""], text[1:]
             continue
-        pieces: list[str] | None = [head]
-        if head == "(":
-            pieces, text = _branches(text)
-            text = text[1:]
-        if pieces is None or len(current) * len(pieces) > _MOST_VALUES:
+        pieces, text = _piece(text)
+        if pieces is None or len(done) + len(current) * len(pieces) > _MOST_VALUES:
             return None, ""
         current = [before + piece for before in current for piece in pieces]
     return done + current, text
+
+
+def _piece(text: str) -> tuple[list[str] | None, str]:
+    """Read one literal, group or class, with a `?` after it; return what it can be, None for anything else, and what is left."""
+    pieces: list[str] | None
+    if text[0] == "(":
+        pieces, rest = _branches(text[1:])
+        if pieces is None or not rest.startswith(")"):
+            return None, ""
+        rest = rest[1:]
+    elif found := _ONE.match(text):
+        pieces, rest = list(found["class"] or found["escaped"] or found["plain"]), text[found.end() :]
+    else:
+        return None, ""
+    if rest.startswith("?"):
+        pieces, rest = ["", *pieces], rest[1:]
+    return (None, "") if rest[:1] in ("?", "*", "+", "{") else (pieces, rest)

@@ -115,6 +115,10 @@ class _Expect(_Strict):
         return self
 
 
+def _listed(given: list[str] | str) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
 class _File(_Strict):
     about: Annotated[StrictStr, Field(min_length=1)]
     host: HostKind = HostKind.ROOT
@@ -122,7 +126,7 @@ class _File(_Strict):
     inventory: dict[StrictStr, Any] = {}
     hosts: dict[_Name, dict[StrictStr, Any] | None] = {}
     groups: dict[_Name, list[_Name]] = {}
-    limit: list[_Name] = []
+    limit: list[_Name] | _Name = []
     parameters: dict[StrictStr, Any] = {}
     supervisor: dict[_Name, StrictStr | dict[StrictStr, StrictStr]] = {}
     prepare: _Tasks | None = None
@@ -135,7 +139,7 @@ class _File(_Strict):
     @model_validator(mode="after")
     def _of_its_hosts(self) -> Self:
         hosts = self.hosts or {"web1": {}}
-        unknown = {*self.limit, *(name for names in self.groups.values() for name in names)} - set(hosts)
+        unknown = {*_listed(self.limit), *(name for names in self.groups.values() for name in names)} - set(hosts)
         if unknown:
             raise ValueError(f"{', '.join(sorted(unknown))}: no such host in this test; it has {', '.join(hosts)}")
         if self.host is HostKind.USER and len(hosts) > 1:
@@ -183,7 +187,7 @@ def read_play_test(file: Path, entry: Entry) -> PlayTest:
         inventory=read.inventory,
         hosts=hosts,
         groups={name: tuple(names) for name, names in read.groups.items()},
-        limit=tuple(read.limit) or tuple(hosts)[:1],
+        limit=_listed(read.limit) or tuple(hosts)[:1],
         parameters=read.parameters,
         supervisor=read.supervisor,
         phases={name: _tasks(file, name, getattr(read, name)) for name in PHASES if getattr(read, name)},

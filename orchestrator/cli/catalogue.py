@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchestrator import __version__
 from orchestrator.cli.command import Noun, pass_session
 from orchestrator.cli.coverage import coverage
 from orchestrator.cli.entries import loaded, picked, places
 from orchestrator.cli.entry_tests import test
 from orchestrator.cli.render import Facts, Part, Table, word
 from orchestrator.cli.session import Session
-from orchestrator.model import Entry
+from orchestrator.model import Entry, Risk
+
+if TYPE_CHECKING:
+    from orchestrator.catalogue import Sketch
 
 
 @click.group(cls=Noun, no_args_is_help=True)
@@ -135,24 +140,65 @@ def page(entry: Entry) -> str:
 
 
 @catalogue.command()
-@click.argument("entry")
+@click.argument("entry", required=False)
 @click.option("--title", default="", help="What it does, in a few words.")
+@click.option("--alert", default="", help="Name of the alert it is for (default: made from the id).")
 @click.option("--service-label", default="service", show_default=True, help="The alert's label that names the service.")
+@click.option("--risk", type=click.Choice([*Risk]), default=Risk.HIGH, show_default=True, help="How much harm it can do.")
+@click.option("--group", default="recoverable", show_default=True, help="The inventory group it acts on.")
+@click.option("--undo", is_flag=True, help="It can be taken back: write undo.yml, too.")
 @pass_session
-def new(session: Session, entry: str, title: str, service_label: str) -> None:
-    r"""Write a complete new entry with its role and tests, to be changed.
+def new(session: Session, entry: str | None, title: str, alert: str, service_label: str, risk: str, group: str, undo: bool) -> None:
+    r"""Write a complete new entry with its role and tests, to be changed; without an id everything is asked.
 
     \b
-    Example:
-      orchestrator catalogue new flush_cache --title "Flush the cache"
+    Examples:
+      orchestrator catalogue new
+      orchestrator catalogue new flush_cache --title "Flush the cache" --alert CacheStale --risk low
     """
-    from orchestrator.catalogue import scaffold
+    from orchestrator.catalogue import Sketch, scaffold
 
-    path, roles = places(session)
-    written = scaffold(path, roles, entry, title=title, service_label=service_label)
+    sketch = Sketch(entry, title, alert, service_label, Risk(risk), group, undo) if entry else _asked()
+    written = scaffold(*places(session), sketch)
     names = [str(file) for file in written]
-    steps = f"Next: change them, then `orchestrator catalogue lint`, `catalogue test {entry}`, `catalogue admit {entry}`."
-    session.show({"entry": entry, "written": names}, "\n".join([*names, steps]))
+    name = sketch.entry
+    steps = f"Next: fill tests/plays/repairs.yml, then `orchestrator catalogue lint`, `catalogue test {name}`, `catalogue admit {name}`."
+    session.show({"entry": name, "written": names}, "\n".join([*names, steps]))
+
+
+def _asked() -> Sketch:
+    """Ask a person for everything that a new entry needs; what is asked goes to stderr, so that --json stays JSON."""
+    from orchestrator.catalogue import Sketch
+
+    def ask(text: str, default: str, **more: Any) -> str:
+        return str(click.prompt(text, default=default or None, err=True, **more))
+
+    entry = ask("Id (small letters, digits, _)", "")
+    title = ask("What it does, in a few words", entry.replace("_", " ").capitalize())
+    alert = ask("Name of the alert it is for", "".join(part.capitalize() for part in entry.split("_")))
+    label = ask("The alert's label that names the service", "service")
+    risk = ask("Risk", Risk.HIGH, type=click.Choice([*Risk]))
+    group = ask("Inventory group it acts on", "recoverable")
+    return Sketch(entry, title, alert, label, Risk(risk), group, click.confirm("Can it be taken back?", default=False, err=True))
+
+
+@catalogue.command()
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write it to this file.")
+@pass_session
+def schema(session: Session, out: Path | None) -> None:
+    r"""Print the JSON Schema of `playbook.meta.yml`, for editors that complete it.
+
+    \b
+    Example: orchestrator catalogue schema --out playbooks/playbook.meta.schema.json
+    and as the file's first line: # yaml-language-server: $schema=../playbook.meta.schema.json
+    """
+    from orchestrator.catalogue import meta_schema
+
+    if out is None:
+        print(json.dumps(meta_schema(), indent=1))
+        return
+    out.write_text(json.dumps(meta_schema(), indent=1) + "\n", encoding="utf-8")
+    session.done({"written": str(out)}, f"The schema is written to {out}.")
 
 
 @catalogue.command()
@@ -162,17 +208,33 @@ def new(session: Session, entry: str, title: str, service_label: str) -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A Prometheus rule file: are the matchers' names there?",
 )
-@click.option("--ansible-lint", is_flag=True, help="Run ansible-lint's production profile, too (several seconds).")
+@click.option("--style", "--ansible-lint", is_flag=True, help="Run yamllint and ansible-lint's production profile, too (several seconds).")
+@click.option(
+    "--format", "form", type=click.Choice(["text", "sarif", "github"]), default="text", show_default=True, help="How to print the findings."
+)
 @pass_session
-def lint(session: Session, rules: tuple[Path, ...], ansible_lint: bool) -> int:
-    """Say everything that is wrong or doubtful: file, line, field and mend. Exit code 1 with an error."""
-    from orchestrator.catalogue import lint as examine
+def lint(session: Session, rules: tuple[Path, ...], style: bool, form: str) -> int:
+    r"""Say everything that is wrong or doubtful: file, line, field and mend. Exit code 1 with an error.
 
-    found = examine(*places(session), rules, ansible_lint=ansible_lint)
-    errors = sum(item.level == "error" for item in found)
-    closing = f"{errors} errors, {len(found) - errors} warnings"
-    session.show({"ok": not errors, "items": found}, "\n".join([*(str(item) for item in found), closing]))
-    return 1 if errors else 0
+    \b
+    Examples:
+      orchestrator catalogue lint --style --rules rules/host.yml
+      orchestrator catalogue lint --style --format sarif > lint.sarif
+    """
+    from orchestrator.catalogue import lint as examine
+    from orchestrator.catalogue.telling import github, sarif
+
+    path, roles = places(session)
+    found = examine(path, roles, rules, style=style)
+    counts = {level: sum(item.level == level for item in found) for level in ("error", "warning", "note")}
+    if form == "sarif":
+        print(json.dumps(sarif(found, Path(), __version__), indent=1))
+    elif form == "github":
+        print("\n".join(github(found, Path())), end="\n" if found else "")
+    else:
+        closing = f"{counts['error']} errors, {counts['warning']} warnings, {counts['note']} notes"
+        session.show({"ok": not counts["error"], "items": found}, "\n".join([*(str(item) for item in found), closing]))
+    return 1 if counts["error"] else 0
 
 
 @catalogue.command()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.catalogue import Finding, entry_tests, lint, load, scaffold
+from orchestrator.catalogue import Finding, Sketch, entry_tests, lint, load, scaffold
 from orchestrator.errors import CatalogueError, UsageError
 
 RULES = """
@@ -25,7 +25,7 @@ def fresh(tmp_path: Path) -> tuple[Path, Path]:
     path, roles = tmp_path / "playbooks", tmp_path / "roles"
     path.mkdir()
     roles.mkdir()
-    scaffold(path, roles, "start_service", title="Start one service", service_label="name")
+    scaffold(path, roles, Sketch("start_service", "Start one service", service_label="name"))
     return path, roles
 
 
@@ -116,23 +116,32 @@ def test_a_rule_file_that_is_none_is_an_error(shop):
 def test_a_scaffold_refuses_what_is_no_id(tmp_path, entry):
     """Nothing is written outside the two folders."""
     with pytest.raises(UsageError):
-        scaffold(tmp_path / "p", tmp_path / "r", entry)
+        scaffold(tmp_path / "p", tmp_path / "r", Sketch(entry))
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    "keys", [{"title": "{{ x }}"}, {"title": "A: b"}, {"title": "'x"}, {"service_label": "a-b"}, {"service_label": '"'}]
+    "keys",
+    [
+        {"title": "{{ x }}"},
+        {"alert": "a b"},
+        {"group": "all:!x"},
+        {"title": "A: b"},
+        {"title": "'x"},
+        {"service_label": "a-b"},
+        {"service_label": '"'},
+    ],
 )
 def test_a_scaffold_refuses_text_that_would_not_stand_as_text(tmp_path, keys):
     """A title or label cannot write YAML or templates."""
     with pytest.raises(UsageError):
-        scaffold(tmp_path / "p", tmp_path / "r", "start_service", **keys)
+        scaffold(tmp_path / "p", tmp_path / "r", Sketch("start_service", **keys))
 
 
 def test_a_scaffold_never_overwrites(fresh):
     """What exists is someone's work."""
     with pytest.raises(UsageError, match="exists already"):
-        scaffold(*fresh, "start_service")
+        scaffold(*fresh, Sketch("start_service"))
 
 
 @pytest.mark.parametrize(

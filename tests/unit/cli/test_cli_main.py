@@ -25,7 +25,7 @@ FIXED = {
     "incident": ["list", "show", "explain", "cancel", "close", "retry", "take"],
     "approval": ["list", "show", "approve", "reject"],
     "run": ["list", "show", "tail", "cancel", "undo", "settle", "start"],
-    "catalogue": ["list", "show", "new", "lint", "test", "docs", "admit", "coverage"],
+    "catalogue": ["list", "show", "new", "lint", "test", "docs", "schema", "admit", "coverage"],
     "decide": [],
     "policy": ["test"],
     "eval": ["run", "compare"],
