@@ -40,6 +40,9 @@ class Database:
         self.tables: Tables = make_tables(self.raw)
         self._depth = threading.local()
         self._trouble = ""
+        self._breaks = 0
+        """How often a connection was found broken."""
+        self._seen = threading.local()
 
     @property
     def is_sqlite(self) -> bool:
@@ -56,12 +59,13 @@ class Database:
         if getattr(self._depth, "value", 0):
             yield
             return
+        self._renew()
         self._depth.value = 1
         try:
             with self.raw.atomic("IMMEDIATE") if self.is_sqlite else self.raw.atomic():
                 yield
         except (OperationalError, InterfaceError) as error:
-            self.close()
+            self._broken()
             self._trouble = f"the database cannot be written: {str(error).strip()}"
             raise StoreUnavailable(self._trouble) from error
         except DatabaseError as error:
@@ -78,12 +82,27 @@ class Database:
         Raises:
             StoreUnavailable: the database is gone.
         """
+        outermost = not getattr(self._depth, "value", 0)
+        if outermost:
+            self._renew()
         try:
             yield
         except (OperationalError, InterfaceError) as error:
-            if not getattr(self._depth, "value", 0):
-                self.close()
+            if outermost:
+                self._broken()
             raise StoreUnavailable(f"the database cannot be read: {error}") from error
+
+    def _renew(self) -> None:
+        """Drop this thread's connection where another thread's was found broken since: a PostgreSQL that restarted has broken all of them."""
+        if getattr(self._seen, "breaks", self._breaks) != self._breaks:
+            self.close()
+        self._seen.breaks = self._breaks
+
+    def _broken(self) -> None:
+        self.close()
+        if not self.is_sqlite:
+            self._breaks += 1
+            self._seen.breaks = self._breaks
 
     def trouble(self) -> str:
         """Return why the database could not be written lately, after trying again; an empty string where it can be."""
