@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import time
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import timedelta
@@ -12,15 +11,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.audit import SYSTEM
 from orchestrator.context.http import JsonApi
 from orchestrator.engine import Chore
 from orchestrator.errors import InventoryError, NotFound, SourceUnavailable, Unavailable
 from orchestrator.lifecycle import manual
 from orchestrator.model import AlertGroup, Approval, AuditEvent, Happening
 from orchestrator.notify.channels import backoff_s, retry_after_s, wanted
-from orchestrator.notify.message import Message, summary
+from orchestrator.notify.digest import Stage, digest
+from orchestrator.notify.message import Message
 from orchestrator.settings import Settings
-from orchestrator.store import Letter
+from orchestrator.store import Letter, Storm
 from orchestrator.telling.chat import Chat, shown
 from orchestrator.telling.holdback import EVERY_S as HOLD_EVERY_S
 from orchestrator.telling.holdback import Holdback
@@ -35,6 +36,11 @@ log = logging.getLogger(__name__)
 MOST_ATTEMPTS = 12
 LETTERS = 500
 STORM_S = 60.0
+"""Messages are counted over this long."""
+FIRST_S = 10.0
+"""How long the first message about a storm waits for what belongs to it."""
+LOOK_S = 5.0
+"""How often a storm is looked at."""
 FORGET_S = 7 * 86400.0
 """How long what was done in chat, and which links were used, is remembered."""
 SETTLED_S = 60.0
@@ -46,7 +52,6 @@ class Chores:
 
     def __init__(self, orchestrator: Orchestrator) -> None:
         self._o = orchestrator
-        self._summarised: dict[str, float] = {}
         self._degraded: set[str] = set()
 
     def all(self) -> list[Chore]:
@@ -59,6 +64,7 @@ class Chores:
             Chore("seal", settings.audit.seal_s, self.seal),
             Chore("tidy", settings.worker.tidy_s, self.tidy),
             Chore("probe", 15.0, self.probe, at_once=True),
+            Chore("catalogue", 2.0, self._o.catalogue_watch().run, at_once=True),
         ]
         if self._o.alertmanager is not None:
             chores.append(Chore("reconcile", settings.worker.reconcile_s, self.reconcile, at_once=True))
@@ -85,16 +91,59 @@ class Chores:
         for channel, letters in by_channel.items():
             if channel not in self._o.channels:
                 self._give_up(letters, "the channel is no longer set")
-            elif self._is_storm(channel, len(letters)):
-                self._send_summary(channel, letters)
             else:
-                for letter in letters:
-                    self._send(letter)
+                self._deliver(channel, letters)
+        for storm in self._o.store.storms.due():
+            self._tell_storm(storm)
+
+    def _deliver(self, channel: str, letters: list[Letter]) -> None:
+        """Send letters one by one, or count them to a storm; what is about this program itself is always sent."""
+        incidents = [letter for letter in letters if letter.incident != SYSTEM]
+        if incidents and self._is_storm(channel, len(incidents)):
+            self._o.store.storms.swallow(channel, incidents, FIRST_S)
+            self._o.meters.notifications.labels(channel, "summarised").inc(len(incidents))
+            letters = [letter for letter in letters if letter.incident == SYSTEM]
+        for letter in letters:
+            self._send(letter)
 
     def _is_storm(self, channel: str, count: int) -> bool:
-        limit = self._o.settings.notify.storm_per_minute
+        """Whether more comes than people can read: sent within a minute, to be sent now, and still to be looked at."""
+        if self._o.store.storms.is_open(channel):
+            return True
+        limit, waiting = self._o.settings.notify.storm_per_minute, self._o.store.incidents.waiting()
         since = self._o.store.db.now_ms() - int(STORM_S * 1000)
-        return count > 1 and self._o.store.outbox.sent_since(channel, since) + count > limit
+        load = self._o.store.outbox.sent_since(channel, since) + count + waiting
+        return load > limit and (count > 1 or waiting > limit)
+
+    def _tell_storm(self, storm: Storm) -> None:
+        """Tell people that a storm began, goes on or is over; each is tried until it has arrived."""
+        chosen, store = self._o.settings.notify, self._o.store
+        if storm.channel not in self._o.channels:
+            store.storms.over(storm)
+            return
+        now, waiting = store.db.now_ms(), store.incidents.waiting()
+        calm = store.storms.made_since(storm.channel, now - int(STORM_S * 1000)) + waiting <= chosen.storm_per_minute
+        if storm.told_at is None:
+            stage = Stage.BEGAN
+        elif calm and now - storm.told_at > STORM_S * 1000:
+            stage = Stage.OVER
+        elif now - storm.told_at > chosen.storm_update_s * 1000:
+            stage = Stage.GOES_ON
+        else:
+            store.storms.look_again(storm, LOOK_S)
+            return
+        try:
+            self._o.channels[storm.channel].send(digest(store.storms.tally(storm), stage, waiting, self._o.settings.public_url()))
+        except Unavailable as error:
+            self._o.troubles.set(f"notify:{storm.channel}", str(error))
+            store.storms.look_again(storm, max(backoff_s(storm.attempts + 1), retry_after_s(error)), failed=True)
+            return
+        self._o.troubles.set(f"notify:{storm.channel}", "")
+        self._o.meters.notifications.labels(storm.channel, "storm").inc()
+        if stage is Stage.OVER:
+            store.storms.over(storm)
+        else:
+            store.storms.look_again(storm, LOOK_S, told=True)
 
     def _send(self, letter: Letter) -> None:
         before = self._question(letter)
@@ -115,23 +164,6 @@ class Chores:
                 self._o.store.errands.posted(letter.channel, before.id, place, shown(before))
         self._o.meters.notifications.labels(letter.channel, "sent").inc()
         self._o.troubles.set(f"notify:{letter.channel}", "")
-
-    def _send_summary(self, channel: str, letters: list[Letter]) -> None:
-        wait_s = STORM_S - (time.monotonic() - self._summarised.get(channel, float("-inf")))
-        if wait_s > 0:
-            for letter in letters:
-                self._o.store.outbox.postpone(letter, wait_s)
-            return
-        try:
-            self._o.channels[channel].send(summary([self._message(letter) for letter in letters], self._o.settings.public_url()))
-        except Unavailable as error:
-            for letter in letters:
-                self._failed(letter, error)
-            return
-        self._summarised[channel] = time.monotonic()
-        for letter in letters:
-            self._o.store.outbox.sent(letter, "summarised")
-        self._o.meters.notifications.labels(channel, "summarised").inc(len(letters))
 
     def _failed(self, letter: Letter, error: Unavailable) -> None:
         attempt = letter.attempts + 1

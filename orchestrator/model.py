@@ -578,6 +578,8 @@ class Proposal:
     took_s: float = 0.0
     proposer: str = ""
     """The person's name where `agreement` is `person`."""
+    revision: str = ""
+    """The catalogue it was chosen from: git revision, with `+` when dirty, or a digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -985,6 +987,24 @@ class IncidentSummary:
     previous: str
     created_at: datetime
     updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StormTally:
+    """What a storm of messages holds; each tuple is (name, how many incidents), the most first."""
+
+    began_at: datetime
+    now: datetime
+    letters: int
+    """Messages that were not sent one by one."""
+    incidents: int
+    hosts: int
+    alertnames: tuple[tuple[str, int], ...] = ()
+    targets: tuple[tuple[str, int], ...] = ()
+    severities: tuple[tuple[str, int], ...] = ()
+    statuses: tuple[tuple[str, int], ...] = ()
+    kinds: tuple[tuple[str, int], ...] = ()
+    """Kind of event → messages."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -234,7 +234,8 @@ class NotifySettings(Section):
     escalate_to: tuple[str, ...] = Field(
         (), description="Channels (`slack`, `mail`, `apprise-1`, …) that hear of an approval only from the first, second, … reminder on."
     )
-    storm_per_minute: int = Field(20, ge=1, description="Messages per minute above which one summary is sent instead.")
+    storm_per_minute: int = Field(20, ge=1, description="Messages per minute, per channel, above which one summary is sent instead.")
+    storm_update_s: float = Field(600.0, ge=60, description="Seconds between summaries while a storm lasts.")
 
 
 class AuditSettings(Section):

@@ -5,6 +5,6 @@ Messages carry a summary and a link; a diff's body stays on the page behind the 
 """
 
 from orchestrator.notify.channels import Channel, backoff_s, channels, retry_after_s, wanted
-from orchestrator.notify.message import Action, Message, render, summary
+from orchestrator.notify.message import Action, Message, render
 
-__all__ = ["Action", "Channel", "Message", "backoff_s", "channels", "render", "retry_after_s", "summary", "wanted"]
+__all__ = ["Action", "Channel", "Message", "backoff_s", "channels", "render", "retry_after_s", "wanted"]

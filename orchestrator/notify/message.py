@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -22,7 +20,6 @@ from orchestrator.notify.markup import Line, html_of, slack_blocks, text_of
 
 SUBJECT_CHARS = 150
 VALUE_CHARS = 600
-SUMMARY_LINES = 10
 
 RED, ORANGE, GREEN, BLUE = "#c62828", "#ef6c00", "#2e7d32", "#1565c0"
 
@@ -36,7 +33,7 @@ _DECIDED = {
     ApprovalState.EXPIRED: "Expired",
     ApprovalState.VOID: "No longer asked",
 }
-_HEADLINES = {
+HEADLINES = {
     **_ASKING,
     "approval.answered": "Approval answered",
     "incident.escalated": "A person is needed",
@@ -148,29 +145,6 @@ def decided(approval: Approval) -> str:
             return f"No longer asked{who}: {approval.closed_why or 'the alert resolved or the incident ended'}"
 
 
-def summary(messages: Sequence[Message], public_url: str = "") -> Message:
-    """Return one message that stands for many, the first ten of them named."""
-    kinds = Counter(one.kind or "other" for one in messages)
-    subject = plain(f"{len(messages)} messages in a short time")
-    lines = [(_HEADLINES.get(kind, kind), f"{count} times") for kind, count in kinds.most_common()]
-    lines += [(f"{number}", one.subject) for number, one in enumerate(messages[:SUMMARY_LINES], start=1)]
-    if len(messages) > SUMMARY_LINES:
-        lines.append(("And", f"{len(messages) - SUMMARY_LINES} more"))
-    link = public_url.rstrip("/")
-    severities = [one.severity for one in messages]
-    return Message(
-        subject=subject,
-        text=text_of(subject, lines, link, False),
-        html=html_of(subject, lines, link),
-        blocks=slack_blocks(subject, lines, link, []),
-        severity="critical" if "critical" in severities else next((one for one in severities if one), ""),
-        link=link,
-        color=RED if "critical" in severities else ORANGE,
-        kind="storm.summary",
-        key=f"storm.{messages[0].key}.{len(messages)}" if messages else "storm",
-    )
-
-
 def plain(text: object, limit: int = VALUE_CHARS) -> str:
     """Return `text` on one line, without control characters, at most `limit` characters."""
     line = " ".join(_UNSHOWN.sub(" ", str(text)).split())
@@ -178,7 +152,7 @@ def plain(text: object, limit: int = VALUE_CHARS) -> str:
 
 
 def _subject(event: AuditEvent, incident: IncidentSummary | None, approval: Approval | None) -> str:
-    headline = _HEADLINES.get(event.kind, event.kind)
+    headline = HEADLINES.get(event.kind, event.kind)
     if event.kind in _ASKING and approval:
         headline = _DECIDED.get(approval.state, headline)
     about = f"{incident.alertname or 'an alert without a name'}{f' on {incident.target}' if incident.target else ''}" if incident else ""

@@ -17,6 +17,7 @@ from orchestrator.store.runs import Past, Runs
 from orchestrator.store.seats import Seats
 from orchestrator.store.sessions import Sessions
 from orchestrator.store.standing import Standing
+from orchestrator.store.storms import Storm, Storms
 from orchestrator.store.track import TrackRecord
 
 __all__ = [
@@ -37,6 +38,8 @@ __all__ = [
     "Sessions",
     "Standing",
     "Store",
+    "Storm",
+    "Storms",
     "TrackRecord",
     "new_id",
 ]
@@ -67,6 +70,7 @@ class Store:
         self.runs = Runs(self.db)
         self.seats = Seats(self.db)
         self.outbox = Outbox(self.db, route)
+        self.storms = Storms(self.db)
         self.people = People(self.db)
         self.sessions = Sessions(self.db)
         self.errands = Errands(self.db)

@@ -52,6 +52,8 @@ class Change:
 def _to_2(change: Change) -> None:
     """What came after the first release."""
     change.table("seat")
+    change.table("storm")
+    change.index("outbox", "channel", "created_at")
     change.index("incident", "priority", "run_at")
     change.index("incident", "blocked_by")
     change.table("standing_grant")

@@ -38,6 +38,7 @@ class Tables:
     audit: Any
     seal: Any
     outbox: Any
+    storm: Any
     user: Any
     token: Any
     flag: Any
@@ -242,7 +243,17 @@ def make_tables(db: Database) -> Tables:
 
         class Meta:
             table_name = "outbox"
-            indexes = ((("event", "channel"), True),)
+            indexes = ((("event", "channel"), True), (("channel", "created_at"), False))
+
+    class Storm(Base):
+        channel = TextField(primary_key=True)
+        began_at = BigIntegerField()
+        told_at = BigIntegerField(null=True)
+        due = BigIntegerField(index=True)
+        attempts = IntegerField(default=0)
+
+        class Meta:
+            table_name = "storm"
 
     class User(Base):
         name = TextField(primary_key=True)
@@ -349,6 +360,7 @@ def make_tables(db: Database) -> Tables:
         Audit,
         Seal,
         Outbox,
+        Storm,
         User,
         Token,
         Flag,

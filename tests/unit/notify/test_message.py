@@ -30,7 +30,7 @@ from orchestrator.model import (
     Status,
     Verdict,
 )
-from orchestrator.notify import Message, render, summary
+from orchestrator.notify import Message, render
 from orchestrator.notify.markup import slack_text
 from orchestrator.notify.message import GREEN, RED, plain
 
@@ -196,18 +196,3 @@ def test_plain_text_is_one_bounded_line() -> None:
     """White space and control characters become one space; what is too long ends in an ellipsis."""
     assert plain(" a\n\tb\x00c ") == "a b c"
     assert plain("x" * 1000, 10) == "x" * 9 + "…"
-
-
-def test_a_storm_is_one_message() -> None:
-    """Many messages become one that counts them by kind and names the first ten."""
-    many = [render(event("incident.escalated"), replace(INCIDENT, target=f"web{n}"), None, URL) for n in range(25)]
-    one = summary([*many, render(event("engine.degraded", what="loki"), None, None, URL)], URL)
-    assert one.subject == "26 messages in a short time"
-    assert one.kind == "storm.summary"
-    assert one.severity == "critical"
-    assert "A person is needed: 25 times" in one.text
-    assert "ServiceDown on web9" in one.text
-    assert "web10" not in one.text
-    assert "And: 16 more" in one.text
-    assert one.key == summary([*many, many[0]], URL).key
-    assert summary([]).subject == "0 messages in a short time"

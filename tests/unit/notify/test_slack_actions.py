@@ -117,7 +117,9 @@ def test_a_button_that_only_leads_away_decides_nothing() -> None:
 
 def test_the_form_asks_for_a_reason_and_gives_it_back() -> None:
     """The form holds no reason beforehand; sent, it is a rejection of what was shown, with what the person wrote."""
-    pressed = parse_action(form(actions=[{"action_id": "reject", "value": json.dumps({"approval": "i:1", "digest": "d"})}], trigger_id="t1"))
+    pressed = parse_action(
+        form(actions=[{"action_id": "reject", "value": json.dumps({"approval": "i:1", "digest": "d"})}], trigger_id="t1")
+    )
     assert pressed.trigger == "t1"
     view = reject_form(pressed, "restart <nginx> @here")
     field = next(block for block in view["blocks"] if block["type"] == "input")
