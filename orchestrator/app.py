@@ -19,6 +19,7 @@ from orchestrator.catalogue import load as load_catalogue
 from orchestrator.chores import Chores
 from orchestrator.data_folder import DataFolder
 from orchestrator.desk.acting import Acting
+from orchestrator.desk.catalogue_watch import CatalogueWatch
 from orchestrator.engine import Engine
 from orchestrator.errors import InventoryError, OrchestratorError, UsageError
 from orchestrator.inventory import Inventory
@@ -228,6 +229,11 @@ class Orchestrator(Acting):
         self.troubles.set("inventory", "")
         return found
 
+    def catalogue_watch(self) -> CatalogueWatch:
+        """Return what puts the catalogue's changes on record."""
+        roles = Path(self.settings.catalogue.roles)
+        return CatalogueWatch(self.store, self._catalogue, roles, self.data.node(), self.note)
+
     def _entry_now(self, name: str) -> Entry | None:
         return self.catalogue().entries.get(name)
 
@@ -380,6 +386,7 @@ class Orchestrator(Acting):
             "version": __version__,
             "counts": counts,
             "queue": self.store.incidents.waiting(),
+            "standing": self.standing_in_force(),
         }
 
     def degraded_here(self) -> dict[str, str]:

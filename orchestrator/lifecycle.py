@@ -820,6 +820,7 @@ def _told(proposal: Proposal) -> dict[str, Any]:
         "claims": [{"text": claim.text, "evidence": list(claim.evidence)} for claim in proposal.claims],
         "alternatives": [{"entry": other.entry, "why_not": other.why_not} for other in proposal.alternatives],
         "prompt_digest": proposal.prompt_digest,
+        "catalogue": proposal.revision,
     }
 
 

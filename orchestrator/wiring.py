@@ -6,7 +6,7 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -302,11 +302,11 @@ class Wiring:
 
     def decide(self, incident: Incident, hosts: tuple[Host, ...]) -> Proposal:
         """Choose an entry."""
-        context = incident.context or Context()
+        context, catalogue = incident.context or Context(), self.catalogue()
         proposal = decide(
             incident.alert,
             context,
-            self.catalogue(),
+            catalogue,
             hosts,
             tried=incident.tried,
             model=self.model,
@@ -316,7 +316,7 @@ class Wiring:
         if self.model is not None:
             failed = any(claim.text.startswith("The model gave no usable answer") for claim in proposal.claims)
             self.troubles.set("model", "it gave no usable answer; the matchers decide" if failed else "")
-        return proposal
+        return replace(proposal, revision=catalogue.revision or catalogue.digest)
 
     def bind(self, incident: Incident) -> tuple[str, str]:
         """Return the digest of what is proposed, and the folder of the snapshot it runs from."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from orchestrator.catalogue.files import stat_fingerprint
+from orchestrator.catalogue.files import head_fingerprint, stat_fingerprint
 from orchestrator.catalogue.loader import load
 from orchestrator.model import Catalogue
 
@@ -32,7 +32,7 @@ class CatalogueCache:
         """
         with self._lock:
             # Taken before reading: what changes in between is found the next time.
-            fingerprint = stat_fingerprint((self._path, self._roles))
+            fingerprint = (stat_fingerprint((self._path, self._roles)), head_fingerprint(self._path))
             if self._catalogue is None or fingerprint != self._fingerprint:
                 self._catalogue = load(self._path, self._roles)
                 self._fingerprint = fingerprint

@@ -166,6 +166,22 @@ def stat_fingerprint(places: Iterable[Path]) -> tuple[tuple[str, int, int, int, 
     return tuple(found)
 
 
+def head_fingerprint(folder: Path) -> tuple[int, ...]:
+    """Return a value that changes when the checkout that holds `folder` gets another commit: its files may stay, its revision does not."""
+    place = folder.resolve()
+    for parent in (place, *place.parents):
+        git = parent / ".git"
+        if git.is_dir():
+            found = []
+            for name in ("HEAD", "logs/HEAD"):
+                try:
+                    found.append((git / name).stat().st_mtime_ns)
+                except OSError:
+                    found.append(0)
+            return tuple(found)
+    return ()
+
+
 def revision_of(folder: Path) -> str:
     """Return the git revision of the checkout that holds `folder`, with `+` when it is dirty; empty where there is none."""
     head = _git(folder, "rev-parse", "HEAD")

@@ -183,6 +183,7 @@ class Acting(Handing):
             parameters=filled,
             origins={name: "person" if name in parameters else "default" for name in filled},
             proposer=actor.name,
+            revision=(catalogue := self.catalogue()).revision or catalogue.digest,
         )
         now = self.wiring.now()
         incident = Incident(identity, alert, proposal=proposal, created_at=now, updated_at=now)
