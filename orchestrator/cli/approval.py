@@ -1,4 +1,4 @@
-"""`orchestrator approval`: list, show, approve, reject."""
+"""`orchestrator approval`: list, show, approve, reject, choose, escalate, snooze."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.client import segment
+from orchestrator.cli.card import card_page
+from orchestrator.cli.client import Client, segment
 from orchestrator.cli.command import Noun, pass_session
-from orchestrator.cli.incident import diffs, judged
-from orchestrator.cli.render import Facts, Page, Part, Table, moment
+from orchestrator.cli.render import Table, when
 from orchestrator.cli.session import Session
 from orchestrator.errors import Conflict, UsageError
 
@@ -25,27 +25,60 @@ def approval() -> None:
 
 @approval.command("list")
 @click.option("--state", multiple=True, help="Only this state (default: pending).")
+@click.option("--now", is_flag=True, help="Only what needs somebody now: without what was put off.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="How many at most.")
 @pass_session
-def list_(session: Session, state: tuple[str, ...], limit: int) -> None:
+def list_(session: Session, state: tuple[str, ...], now: bool, limit: int) -> None:
     """List approvals; without options those that wait for an answer."""
+    if now and state:
+        raise UsageError("--now lists pending approvals only. Mend: leave --state or --now out.")
     with session.client() as client:
         found = client.items("/api/v1/approvals", limit, state=list(state))
+        needed = {one["approval"] for one in client.get("/api/v1/desk")["now"]} if now else set()
+    found = [item for item in found if not now or item["id"] in needed]
     rows = [
-        (item["id"], item["state"], _title(item), item["proposal"]["hosts"], f"{have(item)}/{item['need']}", moment(item["expires_at"]))
+        (
+            item["id"],
+            item["state"],
+            item["proposal"]["entry"],
+            item["proposal"]["hosts"],
+            f"{have(item)}/{item['need']}",
+            when(item["expires_at"]),
+            _aside(item),
+        )
         for item in found
     ]
-    session.show({"items": found}, (Table(("id", "state", "entry", "hosts", "yes", "expires"), rows, "Nothing waits for an answer."),))
+    columns = ("id", "state", "entry", "hosts", "yes", "expires", "aside")
+    session.show({"items": found}, (Table(columns, rows, "Nothing waits for an answer."),))
+
+
+def _aside(item: Json) -> str:
+    words = [f"put off until {when(item['snoozed_until'])}" if item.get("snoozed_until") else ""]
+    words.append(f"handed to {item['escalated_to']}" if item.get("escalated_to") else "")
+    return "; ".join(one for one in words if one)
 
 
 @approval.command()
 @click.argument("id")
+@click.option("--hosts", multiple=True, help="Show it narrowed to these of the proposed hosts; commas or several times.")
+@click.option("--pin", "pins", multiple=True, metavar="NAME=VALUE", help="Show it with a parameter held at a value.")
 @pass_session
-def show(session: Session, id: str) -> None:
-    """Show the card: what would run where, why, the check run's diff, and what the policy said."""
+def show(session: Session, id: str, hosts: tuple[str, ...], pins: tuple[str, ...]) -> None:
+    """Show the card: what would run where, why, the check run's diff, guards, record, undo and who may decide."""
     with session.client() as client:
-        found = client.get(f"/api/v1/approvals/{segment(id)}")
-    session.show(found, card(found))
+        found = _card(client, id, hosts, pins)
+    session.show(found, card_page(found))
+
+
+def _card(client: Client, id: str, hosts: tuple[str, ...], pins: tuple[str, ...]) -> Json:
+    """Return the card, narrowed as asked; pinned text stays text where the proposed value is text."""
+    path = f"/api/v1/approvals/{segment(id)}/card"
+    found: Json = client.get(path)
+    if not hosts and not pins:
+        return found
+    pinned = parse_pins(pins, {one["name"]: one["proposed"] for one in found["settings"]})
+    narrowed: Json = client.get(path, hosts=",".join(split(hosts)), pins=json.dumps(pinned) if pinned else "")
+    return narrowed
 
 
 @approval.command()
@@ -58,7 +91,8 @@ def show(session: Session, id: str) -> None:
 def approve(session: Session, id: str, reason: str, hosts: tuple[str, ...], pins: tuple[str, ...], digest: str) -> None:
     r"""Approve exactly what the card shows.
 
-    The card is fetched and shown, and its digest is sent along: if what it covers changes in between, the server refuses.
+    The card is fetched and shown, narrowed as you say, and its digest is sent along: if what it covers changes in between, the
+    server refuses and says what changed. Where two people are needed, the second names the same hosts and pins as the first.
 
     \b
     Examples:
@@ -66,17 +100,17 @@ def approve(session: Session, id: str, reason: str, hosts: tuple[str, ...], pins
       orchestrator approval approve 01h9…:1 --hosts web1 --pin restart_service_port=443
     """
     with session.client() as client:
-        found = client.get(f"/api/v1/approvals/{segment(id)}")
+        found = _card(client, id, hosts, pins)
         _demand(found, digest)
         body: dict[str, Any] = {"digest": found["digest"], "reason": reason}
         if hosts:
             body["hosts"] = split(hosts)
         if pins:
-            body["pins"] = parse_pins(pins, found["proposal"]["parameters"])
+            body["pins"] = parse_pins(pins, {one["name"]: one["proposed"] for one in found["settings"]})
         if not session.json:
-            session.show(found, card(found))
+            session.show(found, card_page(found))
         answer = client.post(f"/api/v1/approvals/{segment(id)}/approve", body)
-    waits = f"Approved by {answer['have']} of {answer['need']}: another person has to approve, too." if "have" in answer else ""
+    waits = f"Approved by {answer['have']} of {answer['need']}: another person has to approve the same, too." if "have" in answer else ""
     session.done(answer, waits or "Approved.")
 
 
@@ -92,6 +126,56 @@ def reject(session: Session, id: str, reason: str, digest: str) -> None:
         _demand(found, digest)
         answer = client.post(f"/api/v1/approvals/{segment(id)}/reject", {"digest": found["digest"], "reason": reason})
     session.done(answer, "Rejected; the incident is with a person now.")
+
+
+@approval.command()
+@click.argument("id")
+@click.argument("entry")
+@click.option("--reason", required=True, help="Why the other one; kept on record.")
+@click.option("--hosts", multiple=True, help="Only on these of the proposed hosts; commas or several times.")
+@click.option("--set", "values", multiple=True, metavar="NAME=VALUE", help="A parameter that neither labels nor defaults give.")
+@pass_session
+def choose(session: Session, id: str, entry: str, reason: str, hosts: tuple[str, ...], values: tuple[str, ...]) -> None:
+    r"""Choose another entry instead: a new proposal with its own check, and you are its proposer.
+
+    \b
+    Example:
+      orchestrator approval choose 01h9…:1 rotate_logs --reason "the logs fill the disk"
+    """
+    with session.client() as client:
+        types = {item["name"]: item["type"] for item in client.get(f"/api/v1/catalogue/{segment(entry)}").get("parameters", ())}
+        given = parse_pairs("--set", "rotate_logs_name=nginx", values, lambda name: types.get(name) == "str")
+        body = {"alternative": entry, "reason": reason, "parameters": given, "hosts": split(hosts)}
+        answer = client.post(f"/api/v1/approvals/{segment(id)}/choose", body)
+    session.done(answer, f"{entry} is proposed instead; incident {answer['id']} is {answer['status']}.")
+
+
+@approval.command()
+@click.argument("id")
+@click.option("--to", required=True, help="A person or a group.")
+@click.option("--reason", required=True, help="Why; kept on record.")
+@pass_session
+def escalate(session: Session, id: str, to: str, reason: str) -> None:
+    """Hand an open question to somebody; who may answer it and when it expires stay as they are."""
+    with session.client() as client:
+        answer = client.post(f"/api/v1/approvals/{segment(id)}/escalate", {"to": to, "reason": reason})
+    session.done(answer, f"Handed to {to}; it expires {when(answer['expires_at'])} as before.")
+
+
+@approval.command()
+@click.argument("id")
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="For how long.")
+@click.option("--until", default="", help="Or until when: an ISO time with an offset.")
+@click.option("--reason", default="", help="Why; kept on record.")
+@pass_session
+def snooze(session: Session, id: str, minutes: float | None, until: str, reason: str) -> None:
+    """Put an open question off until a time before it expires; it stays listed, and a first yes or a resolve wakes it."""
+    if (minutes is None) == (not until):
+        raise UsageError("give either --minutes or --until.")
+    body = {"reason": reason} | ({"minutes": minutes} if minutes is not None else {"until": until})
+    with session.client() as client:
+        answer = client.post(f"/api/v1/approvals/{segment(id)}/snooze", body)
+    session.done(answer, f"Put off until {when(answer['snoozed_until'])}; it expires {when(answer['expires_at'])}.")
 
 
 def _demand(found: Json, digest: str) -> None:
@@ -141,38 +225,3 @@ def value_of(text: str) -> Any:
 def have(item: Json) -> int:
     """Return how many different people have approved."""
     return len({answer["actor"] for answer in item.get("answers", ()) if answer["approve"]})
-
-
-def _title(item: Json) -> str:
-    return str(item["proposal"]["entry"]) + (" (undo)" if item.get("kind") == "undo" else "")
-
-
-def card(found: Json) -> Page:
-    """Return everything that an answer covers."""
-    proposal = found["proposal"]
-    facts = Facts(
-        (
-            ("approval", found["id"]),
-            ("state", found["state"]),
-            ("entry", _title(found)),
-            ("hosts", proposal["hosts"]),
-            ("parameters", proposal["parameters"]),
-            ("origins", proposal.get("origins")),
-            ("summary", proposal["summary"]),
-            ("chosen by", f"{proposal['engine']} ({proposal['agreement']})"),
-            ("undo", found.get("undo")),
-            ("approved", f"{have(found)} of {found['need']}"),
-            ("who may", found.get("approvers") or "any approver"),
-            ("expires", moment(found["expires_at"])),
-            ("digest", found["digest"]),
-        )
-    )
-    answers = [(answer["actor"], "yes" if answer["approve"] else "no", answer["reason"]) for answer in found.get("answers", ())]
-    parts: list[Part] = [facts, *judged(found.get("verdict") or {})]
-    if answers:
-        parts += ["", Table(("who", "said", "why"), answers)]
-    check = found.get("check")
-    if check:
-        said = [f"It said: {check['message']}"] if check.get("message") else []
-        parts += ["", f"Check run: {check.get('outcome')}; it would change {len(check.get('diffs', ()))} thing(s).", *said, *diffs(check)]
-    return tuple(parts)

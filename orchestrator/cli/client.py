@@ -109,6 +109,15 @@ class Client:
         data = body if isinstance(body, bytes) else json.dumps(body or {}).encode()
         return self._call("POST", path, data=data, headers={"Content-Type": "application/json"})
 
+    def delete(self, path: str, **query: Any) -> Any:
+        """Return the JSON of a DELETE; parameters that are empty or None are left out.
+
+        Raises:
+            ServerUnreachable: nobody answers there.
+            OrchestratorError: the server refused; the error that it told.
+        """
+        return self._call("DELETE", path, params={name: value for name, value in query.items() if value not in (None, "", (), [])})
+
     def items(self, path: str, most: int, **query: Any) -> list[dict[str, Any]]:
         """Return up to `most` items of a list, page after page."""
         found: list[dict[str, Any]] = []
@@ -121,8 +130,8 @@ class Client:
                 break
         return found[:most]
 
-    def events(self, run: str, pause_s: float = 0.5) -> Iterator[dict[str, Any]]:
-        """Yield the events of a run until it has ended."""
+    def events(self, run: str, pause_s: float = 0.5, *, follow: bool = True) -> Iterator[dict[str, Any]]:
+        """Yield the events of a run until it has ended; without `follow` those that are there."""
         after = 0
         while True:
             ended = self.get(f"/api/v1/runs/{segment(run)}")["state"] in ("done", "unknown")
@@ -130,7 +139,7 @@ class Client:
             for item in items:
                 after = max(after, int(item["seq"]))
                 yield item
-            if ended and not items:
+            if not items and (ended or not follow):
                 return
             if not items:
                 time.sleep(pause_s)

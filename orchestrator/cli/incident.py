@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import click
 
 from orchestrator.cli.client import Client, segment
 from orchestrator.cli.command import Noun, pass_session
-from orchestrator.cli.render import Block, Facts, Page, Part, Table, moment
+from orchestrator.cli.render import Block, Facts, Page, Part, Table, short, watching, when
 from orchestrator.cli.report import report
 from orchestrator.cli.session import Session
 from orchestrator.cli.story import sentence
 
 Json = Mapping[str, Any]
-CELL: Final = 120
-"""Characters of one value in a table."""
+WATCH_S: Final = 2.0
 
 
 @click.group(cls=Noun, no_args_is_help=True)
@@ -43,14 +42,25 @@ def list_(session: Session, /, limit: int, watch: bool, **filters: Any) -> None:
       orchestrator incident list --host web1 --watch
     """
     with session.client() as client:
-        while True:
+        if not watch:
             found = client.items("/api/v1/incidents", limit, **filters)
-            if watch and not session.json:
-                click.clear()
             session.show({"items": found}, (listing(found),))
-            if not watch:
-                return
-            time.sleep(2)
+            return
+        _watch(session, lambda: client.items("/api/v1/incidents", limit, **filters))
+
+
+def _watch(session: Session, ask: Callable[[], list[dict[str, Any]]]) -> None:
+    """Show a list anew until Ctrl-C: in the same place on a terminal; with --json one object a line whenever it has changed."""
+    before: list[dict[str, Any]] | None = None
+    with watching() as draw:
+        while True:
+            found = ask()
+            if session.json:
+                session.show_lines([({"items": found}, "")] if found != before else [])
+            elif found != before:
+                draw((listing(found),))
+            before = found
+            time.sleep(WATCH_S)
 
 
 @incident.command()
@@ -110,6 +120,22 @@ _act("retry", "Let the program look at an escalated incident anew.", "sent back"
 _act("take", "Take an incident over; the program leaves it alone.", "taken")
 
 
+@incident.command()
+@click.argument("id")
+@click.argument("text", required=False)
+@pass_session
+def note(session: Session, id: str, text: str | None) -> None:
+    """Write TEXT down at an incident, on record, also when it has ended; without TEXT, list what was written."""
+    path = f"/api/v1/incidents/{segment(id)}/notes"
+    with session.client() as client:
+        if text is not None:
+            session.done(client.post(path, {"text": text}), f"{id}: noted.")
+            return
+        found = client.get(path)
+    rows = [(when(one["at"]), one["by"], one["text"]) for one in found["items"]]
+    session.show(found, (Table(("time", "who", "note"), rows, "No notes."),))
+
+
 def _incident(client: Client, id: str) -> Json:
     found: Json = client.get(f"/api/v1/incidents/{segment(id)}")
     return found
@@ -128,7 +154,7 @@ def listing(items: list[dict[str, Any]]) -> Table:
             item["alertname"],
             item["target"],
             item["entry"],
-            moment(item["created_at"]),
+            when(item["created_at"]),
         )
         for item in items
     ]
@@ -154,7 +180,7 @@ def _head(found: Json) -> tuple[Part, ...]:
             ("parent", found.get("parent")),
             ("previous", found.get("previous")),
             ("taken by", found.get("taken_by")),
-            ("created", moment(found.get("created_at"))),
+            ("created", when(found.get("created_at"))),
         )
     )
     return (facts, "")
@@ -164,14 +190,9 @@ def timeline(events: list[dict[str, Any]]) -> Table:
     """Return the table of what happened."""
     return Table(
         ("time", "what", "who", "details"),
-        [(moment(event["at"]), event["kind"], event["actor"], sentence(event)) for event in events],
+        [(when(event["at"]), event["kind"], event["actor"], sentence(event)) for event in events],
         "Nothing is on record.",
     )
-
-
-def _short(value: Any) -> str:
-    text = ",".join(str(item) for item in value) if isinstance(value, list) else str(value)
-    return text if len(text) <= CELL else text[: CELL - 1] + "…"
 
 
 def explanation(found: Json) -> Page:
@@ -189,7 +210,7 @@ def explanation(found: Json) -> Page:
 
 
 def _evidence(context: Json) -> list[Part]:
-    rows = [(item["id"], item["title"], _short(item["text"])) for item in context.get("evidence", ())]
+    rows = [(item["id"], item["title"], short(item["text"])) for item in context.get("evidence", ())]
     rows += [(item["source"], "gave nothing", item["reason"]) for item in context.get("missing", ())]
     return ["", Table(("evidence", "what", "says"), rows, title="What was known")] if rows else []
 

@@ -28,6 +28,7 @@ COMMANDS = {
     "alert": ("orchestrator.cli.alert:alert", "Send alerts; print Alertmanager's receiver."),
     "incident": ("orchestrator.cli.incident:incident", "List, show, explain and end incidents."),
     "approval": ("orchestrator.cli.approval:approval", "Answer what waits for a person."),
+    "grant": ("orchestrator.cli.grant:grant", "Give, list, confirm and take back standing grants."),
     "run": ("orchestrator.cli.run:run", "Follow, cancel, undo, settle and start runs."),
     "catalogue": ("orchestrator.cli.catalogue:catalogue", "List, check, write and admit catalogue entries."),
     "decide": ("orchestrator.cli.decide:decide", "Decide on a webhook body without running anything."),

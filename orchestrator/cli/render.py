@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 PIPE_WIDTH: Final = 100
 """Columns where output goes into a pipe and COLUMNS says nothing."""
 SECONDS: Final = len("2026-01-31T08:00:00")
+CELL: Final = 120
+"""Characters of one value in a table."""
 STYLES: Final[Mapping[str, str]] = {
     "resolved": "green",
     "ok": "green",
@@ -31,6 +34,18 @@ STYLES: Final[Mapping[str, str]] = {
     "warn": "yellow",
     "awaiting_approval": "yellow",
     "pending": "yellow",
+    "waiting": "yellow",
+    "active": "green",
+    "revoked": "red",
+    "void": "red",
+    "yes": "green",
+    "no": "red",
+    "uncited": "yellow",
+    "would change": "cyan",
+    "unreachable": "bold red",
+    "low": "green",
+    "medium": "yellow",
+    "high": "bold red",
     "executing": "cyan",
     "verifying": "cyan",
 }
@@ -112,6 +127,83 @@ def word(value: Any) -> str:
 def moment(text: str | None) -> str:
     """Return an ISO time of the API as a person reads it: UTC, to the second."""
     return f"{text[:10]} {text[11:SECONDS]}Z" if text and len(text) >= SECONDS else ""
+
+
+def when(text: str | None) -> str:
+    """Return an ISO time of the API in this machine's zone, with UTC beside it where the two differ."""
+    if not text:
+        return ""
+    try:
+        local = datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError):
+        return plain(text)
+    offset = local.utcoffset()
+    if not offset:
+        return moment(text)
+    return f"{local:%Y-%m-%d %H:%M:%S} {_offset(offset)} ({text[11:SECONDS]}Z)"
+
+
+def clock(text: str | None) -> str:
+    """Return the time of day of an ISO time of the API: in this machine's zone, marked with Z where that is UTC."""
+    return when(text)[11:].partition(" (")[0]
+
+
+def _offset(offset: timedelta) -> str:
+    minutes = int(offset.total_seconds()) // 60
+    hours, rest = divmod(abs(minutes), 60)
+    return f"{'-' if minutes < 0 else '+'}{hours:02}:{rest:02}"
+
+
+def left(seconds: float) -> str:
+    """Return how long something still lasts: `in 12 min 5 s`."""
+    minutes, rest = divmod(max(0, int(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = [f"{hours} h" if hours else "", f"{minutes} min" if minutes else "", f"{rest} s" if rest and not hours else ""]
+    return f"in {' '.join(part for part in parts if part)}" if any(parts) else "now"
+
+
+def short(value: Any, most: int = CELL) -> str:
+    """Return a value on one line, cut to `most` characters."""
+    text = " ".join(word(value).split())
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+@contextmanager
+def watching() -> Iterator[Callable[[Page], None]]:
+    """Give a function that shows a page in the place of the one before; into a pipe, one after the other."""
+    if not sys.stdout.isatty():
+        yield show
+        return
+    from rich.console import Group
+    from rich.live import Live
+
+    with Live(console=console(), auto_refresh=False, screen=True) as live:
+        yield lambda page: live.update(Group(*(_renderable(part) for part in page)), refresh=True)
+
+
+@contextmanager
+def following(title: str, usual_s: float | None) -> Iterator[Callable[[str], None]]:
+    """Give a function that prints one line; on a terminal a bar against the usual duration moves below the lines."""
+    if not sys.stdout.isatty():
+        yield lambda line: print(plain(line), flush=True)
+        return
+    from rich.progress import Progress, ProgressColumn, Task, TextColumn
+    from rich.progress_bar import ProgressBar
+    from rich.text import Text
+
+    class Usual(ProgressColumn):
+        def render(self, task: Task) -> ProgressBar:
+            elapsed = task.elapsed or 0.0
+            return ProgressBar(total=usual_s, completed=min(elapsed, usual_s or 0.0), width=30, pulse=usual_s is None)
+
+    class Spent(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            usual = f" of usually {usual_s:.0f} s" if usual_s else ""
+            return Text(f"{task.elapsed or 0.0:.0f} s{usual}")
+
+    with Progress(TextColumn("{task.description}", markup=False), Usual(), Spent(), console=console(), transient=True) as bar:
+        bar.add_task(plain(title), total=usual_s)
+        yield lambda line: bar.console.print(Text(plain(line)))
 
 
 def plain_json(value: Any) -> Any:

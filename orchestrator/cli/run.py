@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
 from orchestrator.cli.approval import parse_pairs, split
-from orchestrator.cli.client import segment
+from orchestrator.cli.client import Client, segment
 from orchestrator.cli.command import Noun, pass_session
 from orchestrator.cli.incident import diffs
-from orchestrator.cli.render import Facts, Table, moment
+from orchestrator.cli.render import Facts, Table, clock, following, when
 from orchestrator.cli.session import Session
+from orchestrator.errors import NotFound
 
 Json = Mapping[str, Any]
 
@@ -32,7 +33,7 @@ def list_(session: Session, incident: str | None, entry: str | None, limit: int)
     with session.client() as client:
         found = client.items("/api/v1/runs", limit, incident=incident, entry=entry)
     rows = [
-        (item["id"], item["kind"], item["entry"], item["state"], item.get("outcome"), list(item["hosts"]), moment(item.get("started_at")))
+        (item["id"], item["kind"], item["entry"], item["state"], item.get("outcome"), list(item["hosts"]), when(item.get("started_at")))
         for item in found
     ]
     session.show({"items": found}, (Table(("id", "kind", "entry", "state", "outcome", "hosts", "started"), rows, "No runs."),))
@@ -53,29 +54,58 @@ def show(session: Session, id: str) -> None:
             ("state", found["state"]),
             ("outcome", found.get("outcome")),
             ("message", found.get("message")),
-            ("started", moment(found.get("started_at"))),
-            ("ended", moment(found.get("ended_at"))),
+            ("started", when(found.get("started_at"))),
+            ("ended", when(found.get("ended_at"))),
         )
     )
-    names = ("ok", "changed", "failures", "unreachable", "skipped")
-    rows = [(host, *(stats.get(name, 0) for name in names)) for host, stats in found["hosts"].items()]
-    session.show(found, (facts, "", Table(("host", *names), rows, "No host was reached."), *diffs(found)))
+    session.show(found, (facts, "", _per_host(found), *diffs(found)))
 
 
 @run.command()
 @click.argument("id")
+@click.option("--follow/--no-follow", default=True, help="Wait for more until the run has ended (default), or print what there is.")
+@click.option("--host", "hosts", multiple=True, help="Only lines of this host; commas or several times.")
+@click.option("--kind", "kinds", multiple=True, help="Only these kinds of line: ok, changed, failed, unreachable, skipped, task, output …")
 @pass_session
-def tail(session: Session, id: str) -> int:
-    """Follow a run until it ends; exit code 1 if it was not successful."""
+def tail(session: Session, id: str, follow: bool, hosts: tuple[str, ...], kinds: tuple[str, ...]) -> int:
+    """Follow a run until it ends, with a bar against its usual duration; exit code 1 if it has ended and was not successful."""
     with session.client() as client:
-        session.show_lines(_lines(client.events(id)))
-        return 0 if client.get(f"/api/v1/runs/{segment(id)}").get("outcome") == "successful" else 1
+        path = f"/api/v1/runs/{segment(id)}"
+        found = client.get(path)
+        wanted = (event for event in client.events(id, follow=follow) if _wanted(event, split(hosts), split(kinds)))
+        if session.json:
+            session.show_lines((event, "") for event in wanted)
+        else:
+            with following(id, _usual_s(client, found)) as line:
+                for event in wanted:
+                    line(_line(event))
+        found = client.get(path)
+    if not session.json and found["hosts"]:
+        session.show(found, (_per_host(found),))
+    return 0 if found.get("outcome") == "successful" or (not follow and found["state"] in ("intent", "running")) else 1
 
 
-def _lines(events: Iterator[dict[str, Any]]) -> Iterator[tuple[Json, str]]:
-    for event in events:
-        words = (moment(event.get("at"))[11:], event["kind"], event.get("host"), event.get("task"), event.get("text"))
-        yield event, "  ".join(" ".join(str(item).split()) for item in words if item)
+def _usual_s(client: Client, found: Json) -> float | None:
+    try:
+        stats = client.get(f"/api/v1/catalogue/{segment(found['entry'])}").get("stats") or {}
+    except NotFound:
+        return None
+    return stats.get("usual_s")
+
+
+def _wanted(event: Json, hosts: list[str], kinds: list[str]) -> bool:
+    return (not hosts or event.get("host") in hosts) and (not kinds or event["kind"] in kinds)
+
+
+def _line(event: Json) -> str:
+    words = (clock(event.get("at")), event["kind"], event.get("host"), event.get("task"), event.get("text"))
+    return "  ".join(" ".join(str(item).split()) for item in words if item)
+
+
+def _per_host(found: Json) -> Table:
+    names = ("ok", "changed", "failures", "unreachable", "skipped")
+    rows = [(host, *(stats.get(name, 0) for name in names)) for host, stats in found["hosts"].items()]
+    return Table(("host", *names), rows, "No host was reached.")
 
 
 @run.command()

@@ -81,6 +81,26 @@ def _others(data: Data) -> str:
     return "; ".join(f"{name}={value}" for name, value in data.items() if isinstance(value, str | int | float) and value not in ("", None))
 
 
+def _chosen(data: Data) -> str:
+    return f"{data.get('entry')} on {', '.join(data.get('hosts', ()))} instead of {data.get('instead_of')}"
+
+
+def _minted(data: Data) -> str:
+    return f"run {data.get('number')} of {data.get('most')} of standing grant {data.get('grant')}, given by {', '.join(data.get('by', ()))}"
+
+
+def _handed(data: Data) -> str:
+    return f"to {data.get('to')}: {data.get('reason', '')}"
+
+
+def _put_off(data: Data) -> str:
+    return f"until {data.get('until')}" + (f": {data['reason']}" if data.get("reason") else "")
+
+
+def _noted(data: Data) -> str:
+    return str(data.get("text", ""))
+
+
 TELLERS: Final[Mapping[str, Callable[[Data], str]]] = {
     "alert.received": _alert,
     "context.gathered": _context,
@@ -88,6 +108,11 @@ TELLERS: Final[Mapping[str, Callable[[Data], str]]] = {
     "policy.judged": _policy,
     "approval.asked": _asked,
     "approval.answered": _answered,
+    "proposal.chosen": _chosen,
+    "standing.minted": _minted,
+    "approval.escalated": _handed,
+    "approval.snoozed": _put_off,
+    "incident.noted": _noted,
     "run.intent": _intent,
     "run.started": _started,
     "run.ended": _ended,

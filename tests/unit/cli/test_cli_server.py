@@ -263,19 +263,22 @@ def test_set_values_follow_the_entry():
         parameters(("=1",), {})
 
 
-def test_watch_ends_with_interrupt(call, monkeypatch):
-    """A watched list is shown again and again until Ctrl-C."""
+def test_watch_tells_each_change_until_interrupt(call, program, monkeypatch):
+    """A watched list tells what has changed, one object a line with --json, until Ctrl-C."""
     shown: list[float] = []
 
     def sleep(seconds: float) -> None:
         shown.append(seconds)
         if len(shown) == 2:
+            program.incident_map[ID] = make_incident(status=m.Status.EXECUTING)
+        if len(shown) == 4:
             raise KeyboardInterrupt
 
     monkeypatch.setattr("orchestrator.cli.incident.time.sleep", sleep)
     said = call("incident", "list", "--watch", "--json")
     assert said.code == 130
-    assert said.out.count(ID) >= 2
+    states = [json.loads(line)["items"][0]["status"] for line in said.out.splitlines()]
+    assert states == ["awaiting_approval", "executing"]
 
 
 def test_hostile_labels_are_shown_not_obeyed(call, program):
