@@ -64,6 +64,7 @@ class Chores:
             Chore("seal", settings.audit.seal_s, self.seal),
             Chore("tidy", settings.worker.tidy_s, self.tidy),
             Chore("probe", 15.0, self.probe, at_once=True),
+            Chore("autonomy", 10.0, self._o.wiring.earning.review, at_once=True),
             Chore("catalogue", 2.0, self._o.catalogue_watch().run, at_once=True),
         ]
         if self._o.alertmanager is not None:

@@ -154,6 +154,8 @@ class Mode(StrEnum):
     """Record proposals, run nothing."""
     APPROVE = "approve"
     """Ask a person before each changing play."""
+    EARNED = "earned"
+    """Run what has shown often enough that it helps, and ask for the rest; per risk only."""
     AUTO = "auto"
     """Run what the other rules allow."""
 

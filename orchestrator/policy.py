@@ -64,6 +64,10 @@ class Facts:
     autonomy: Mapping[Risk, Mode]
     """How far to go per risk, within `mode`; a risk that is not named asks."""
     admitted: bool = False
+    earned: bool = False
+    """Whether this alert × entry × group has been promoted and still holds; counts where the risk's autonomy is `earned`."""
+    record: str = ""
+    """What was earned, or why not, in words."""
     firing: bool | None = None
     """Whether monitoring itself says so; None: it cannot be asked."""
     preconditions: tuple[tuple[str, bool | None], ...] = ()
@@ -131,6 +135,11 @@ def judge(proposal: Proposal, entry: Entry, facts: Facts, limits: Limits) -> Ver
     if reasons := _reasons(asked):
         return Verdict(Effect.ASK, reasons, denied + asked, need)
     return Verdict(Effect.ALLOW, (), denied + asked, 0)
+
+
+def is_fleet_alarm(alerting: int, known: int, limits: Limits) -> bool:
+    """Return whether so many of the known hosts alert at once that monitoring itself may be wrong."""
+    return alerting >= limits.fleet_minimum and alerting > limits.fleet_share * known
 
 
 def active_windows(windows: Sequence[WindowLike], now: datetime, hosts: Sequence[Host]) -> tuple[str, ...]:
@@ -300,6 +309,10 @@ def _mode_allows(_proposal: Proposal, _entry: Entry, facts: Facts, _limits: Limi
 def _risk_allows(_proposal: Proposal, entry: Entry, facts: Facts, _limits: Limits) -> Guard:
     if facts.autonomy.get(entry.risk) is Mode.AUTO:
         return Guard("risk", ok=True, detail=f"{entry.risk.capitalize()} risk may run by itself.")
+    if facts.autonomy.get(entry.risk) is Mode.EARNED:
+        return Guard(
+            "risk", ok=facts.earned, detail=facts.record or "Nothing is earned.", reason=None if facts.earned else Reason.RISK_ASKS
+        )
     people = "two people are" if entry.risk is Risk.HIGH else "a person is"
     return Guard("risk", ok=False, detail=f"{entry.risk.capitalize()} risk: {people} asked.", reason=Reason.RISK_ASKS)
 
@@ -358,7 +371,7 @@ def _blast_is_small(proposal: Proposal, _entry: Entry, facts: Facts, limits: Lim
 def _fleet_is_well(_proposal: Proposal, _entry: Entry, facts: Facts, limits: Limits) -> Guard:
     alerting, known = facts.alerting_hosts, facts.inventory_hosts
     detail = f"{alerting} of {known} hosts alert."
-    if alerting >= limits.fleet_minimum and alerting > limits.fleet_share * known:
+    if is_fleet_alarm(alerting, known, limits):
         return Guard("fleet", ok=False, detail=f"{detail} Monitoring itself may be wrong.", reason=Reason.FLEET_ALARM)
     return Guard("fleet", ok=True, detail=detail)
 

@@ -129,10 +129,15 @@ class PolicySettings(Section):
     """What may run without a person."""
 
     mode: Literal["observe", "approve", "auto"] = Field("approve", description="How far to go at most.")
-    autonomy_low: Literal["observe", "approve", "auto"] = Field("auto", description="How far to go for low risk, within the mode.")
-    autonomy_medium: Literal["observe", "approve", "auto"] = Field("approve", description="How far to go for medium risk.")
-    autonomy_high: Literal["observe", "approve", "auto"] = Field(
+    autonomy_low: Literal["observe", "approve", "earned", "auto"] = Field(
+        "auto", description="How far to go for low risk, within the mode; earned: see docs/explanation/autonomy.md."
+    )
+    autonomy_medium: Literal["observe", "approve", "earned", "auto"] = Field("approve", description="How far to go for medium risk.")
+    autonomy_high: Literal["observe", "approve", "earned", "auto"] = Field(
         "approve", description="How far to go for high risk; two people are needed."
+    )
+    earned_bound: float = Field(
+        0.9, gt=0, lt=1, description="Lower confidence bound of verified runs at which autonomy is proposed (0.9: 29 of 29)."
     )
     auto_without_model: bool = Field(False, description="Let matchers act alone while a configured model is down.")
     approval_ttl_s: float = Field(900.0, gt=0, description="How long an approval waits for an answer.")

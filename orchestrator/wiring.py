@@ -20,6 +20,7 @@ from orchestrator.context.holding import held
 from orchestrator.context.infra import Diagnosis
 from orchestrator.context.promql import fill
 from orchestrator.decide import Model, decide, derive, matching
+from orchestrator.earning import Earning
 from orchestrator.errors import ExecutionError, HostBusy, InventoryError, SourceUnavailable, Stopping, UsageError
 from orchestrator.inventory import Inventory, host_for
 from orchestrator.lifecycle import Rooms, Signal, Step, advance, manual
@@ -235,8 +236,11 @@ class Wiring:
 
     def gather(self, incident: Incident, hosts: tuple[Host, ...]) -> Context:
         """Gather what is known about the alert."""
+        alarm = self._fleet_alarm()
 
         def run_play(entry: str, parameters: Mapping[str, Any], names: tuple[str, ...]) -> Run:
+            if alarm:
+                raise SourceUnavailable(alarm)
             return self._read(incident, RunKind.CONTEXT, entry, parameters, names)
 
         def past_of(alert: Alert) -> list[IncidentSummary]:
@@ -247,12 +251,22 @@ class Wiring:
         return gather(
             incident.alert,
             hosts,
-            [*sources, *self._diagnoses(incident, hosts, {getattr(source, "entry", "") for source in sources})],
+            [*sources, *([] if alarm else self._diagnoses(incident, hosts, {getattr(source, "entry", "") for source in sources}))],
             rule=self.prometheus.rule_for if self.prometheus else None,
             deadline_s=self.settings.context.deadline_s,
             max_bytes=self.settings.context.max_bytes,
             redact=self.redact,
         )
+
+    def _fleet_alarm(self) -> str:
+        """Return why no host is asked now: while most of the fleet alerts, nobody shall log in to all of it at once."""
+        try:
+            known = len(self.inventory().hosts)
+        except InventoryError:
+            return ""
+        alerting = self.store.incidents.firing_targets()
+        alarmed = policy.is_fleet_alarm(alerting, known, self._limits())
+        return f"{alerting} of {known} hosts alert at once: hosts are not asked one by one." if alarmed else ""
 
     def _diagnoses(self, incident: Incident, hosts: tuple[Host, ...], known: set[str]) -> list[Diagnosis]:
         """Return the diagnostics that the fitting entries name, without the ones that are sources already."""
@@ -347,6 +361,17 @@ class Wiring:
         autonomy = {Risk.LOW: rules.autonomy_low, Risk.MEDIUM: rules.autonomy_medium, Risk.HIGH: rules.autonomy_high}
         return rules.mode == "observe" or (entry is not None and autonomy[entry.risk] == "observe")
 
+    def _is_earnable(self, entry: Entry) -> bool:
+        return entry.risk in self.earning.earnable
+
+    @property
+    def earning(self) -> Earning:
+        """What has been earned so far."""
+        rules = self.settings.policy
+        levels = {Risk.LOW: rules.autonomy_low, Risk.MEDIUM: rules.autonomy_medium, Risk.HIGH: rules.autonomy_high}
+        earnable = frozenset(risk for risk, level in levels.items() if level == "earned")
+        return Earning(self.store, self.catalogue, lambda: self.inventory().hosts, self.playing.plays, earnable, rules.earned_bound)
+
     def _limits(self) -> policy.Limits:
         rules = self.settings.policy
         return policy.Limits(
@@ -362,12 +387,15 @@ class Wiring:
         past = self.store.runs.past(int((now - timedelta(seconds=longest)).timestamp() * 1000))
         hour = now - timedelta(hours=1)
         silences = () if manual(incident.alert) else self._silences(incident.alert)
+        earned, record = self.earning.may_run(entry, hosts, incident.alert.name) if self._is_earnable(entry) else (False, "")
         blind = any(item["what"] == "alertmanager" for item in self.troubles.all())
         return policy.Facts(
             now=now,
             mode=Mode(rules.mode),
             autonomy={Risk.LOW: Mode(rules.autonomy_low), Risk.MEDIUM: Mode(rules.autonomy_medium), Risk.HIGH: Mode(rules.autonomy_high)},
             admitted=self.store.people.admitted(entry.id, entry.digest),
+            earned=earned,
+            record=record,
             firing=self.firing(incident.alert),
             preconditions=self._preconditions(entry, incident.alert, hosts),
             last_run_at={run.host: run.at for run in past if run.entry == entry.id},

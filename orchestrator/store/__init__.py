@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from orchestrator.store.chain import Chain
 from orchestrator.store.database import Database
+from orchestrator.store.earning import Earning
 from orchestrator.store.errands import Errand, Errands, Posting
 from orchestrator.store.incidents import Claim, Incidents
 from orchestrator.store.intake import Linking
@@ -75,5 +76,6 @@ class Store:
         self.sessions = Sessions(self.db)
         self.errands = Errands(self.db)
         self.standing = Standing(self.db)
+        self.earning = Earning(self.db)
         self.track = TrackRecord(self.db)
         self.incidents = Incidents(self.db, self.chain, self.runs, self.outbox, new_id)

@@ -47,6 +47,7 @@ class Tables:
     errand: Any
     posted: Any
     standing_grant: Any
+    autonomy: Any
 
     def all(self) -> list[Any]:
         """Return every model class."""
@@ -93,6 +94,7 @@ def make_tables(db: Database) -> Tables:
                 (("blocked_by",), False),
                 (("fingerprint", "id"), False),
                 (("status", "id"), False),
+                (("status", "firing", "target"), False),
                 (("target", "status"), False),
             )
 
@@ -310,6 +312,20 @@ def make_tables(db: Database) -> Tables:
             table_name = "standing_grant"
             indexes = ((("entry", "state"), False),)
 
+    class Autonomy(Base):
+        alertname = TextField()
+        entry = TextField()
+        group_name = TextField()
+        level = TextField()
+        digest = TextField()
+        since = BigIntegerField()
+        by = TextField(default="")
+        why = TextField(default="")
+
+        class Meta:
+            table_name = "autonomy"
+            primary_key = CompositeKey("alertname", "entry", "group_name")
+
     class Session(Base):
         id = TextField(primary_key=True)
         user = TextField(index=True)
@@ -369,6 +385,7 @@ def make_tables(db: Database) -> Tables:
         Errand,
         Posted,
         Standing,
+        Autonomy,
     )
 
 
