@@ -80,7 +80,7 @@ class Visit:
         page = self.context.new_page()
         page.on("dialog", lambda dialog: (self._note(f"dialog: {dialog.message}"), dialog.dismiss()))
         page.on("pageerror", lambda error: self._note(f"script error: {error}"))
-        page.on("console", lambda message: self._console(message))
+        page.on("console", self._console)
         page.on("request", lambda request: self._request(page, request.url))
         return page
 

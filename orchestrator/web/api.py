@@ -226,6 +226,7 @@ def run(id: str) -> Response:
         ("after", "limit"),
         errors=(404, 503),
         page=True,
+        also="text/event-stream",
     )
 )
 def run_events(id: str) -> Response:
@@ -273,7 +274,7 @@ def entry(id: str) -> Response:
 
 
 @routes.get("/api/v1/hosts")
-@call(Call("Inventory hosts and their groups", Role.VIEWER, dict[str, list[str]]))
+@call(Call("Inventory hosts and their groups", Role.VIEWER, dict[str, Any], page=True))
 def hosts() -> Response:
     """List inventory hosts; their variables may be secret and stay here."""
     return jsonify({"items": [{"name": host.name, "groups": list(host.groups)} for host in facade().hosts()], "next": None})
@@ -303,7 +304,15 @@ def health() -> Response:
 
 
 @routes.get("/api/v1/changes")
-@call(Call("Server-sent events: the number of the newest audit event whenever it grows", Role.VIEWER, media="text/event-stream"))
+@call(
+    Call(
+        "The number of the newest audit event: JSON, or server-sent events with Accept: text/event-stream whenever it grows",
+        Role.VIEWER,
+        dict[str, int],
+        errors=(503,),
+        also="text/event-stream",
+    )
+)
 def changes() -> Response:
     """Stream the newest audit number, or give it once as JSON."""
     if events.wanted():

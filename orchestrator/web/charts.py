@@ -6,7 +6,9 @@ stands beside it as a table, too.
 
 from __future__ import annotations
 
+import functools
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -166,12 +168,10 @@ def svg(chart: Chart, mark: datetime | None, *, dark: bool) -> bytes:
         mark: a moment to mark: since when the alert fires; left out where it lies outside of the chart.
         dark: whether it is for dark paper.
     """
-    import pygal  # type: ignore[import-untyped]
-
     colours = _DARK if dark else _LIGHT
     first, last = chart.lines[0].points[0][0], max(line.points[-1][0] for line in chart.lines)
     low, high = _range(chart)
-    drawn = pygal.XY(
+    drawn = _pygal().XY(
         style=_style(chart, colours),
         width=chart.size[0],
         height=chart.size[1],
@@ -203,11 +203,23 @@ def svg(chart: Chart, mark: datetime | None, *, dark: bool) -> bytes:
     return bytes(drawn.render())
 
 
-def _style(chart: Chart, colours: Mapping[str, Any]) -> Any:
-    from pygal.style import Style  # type: ignore[import-untyped]
+@functools.cache
+def _pygal() -> Any:
+    """Return pygal, loaded once.
 
+    It adds a finder of its own plug-ins to Python's import that speaks a protocol Python has dropped: with it, every import that finds
+    nothing warns. No plug-in is used, so the finder is taken out again.
+    """
+    import pygal  # type: ignore[import-untyped]
+
+    sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != "pygal"]
+    return pygal
+
+
+def _style(chart: Chart, colours: Mapping[str, Any]) -> Any:
+    style = _pygal().style.Style
     lines = tuple(colours["lines"][number % len(colours["lines"])] for number in range(len(chart.lines)))
-    return Style(
+    return style(
         background="transparent",
         plot_background="transparent",
         foreground=colours["ink"],

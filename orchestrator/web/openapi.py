@@ -64,6 +64,8 @@ class Call:
     status: int = 200
     errors: tuple[int, ...] = ()
     media: str = "application/json"
+    also: str = ""
+    """Another media type of the good answer, given where the caller asks for it."""
     more: dict[int, Any] = field(default_factory=dict)
     """Other good answers: status → type."""
     page: bool = False
@@ -169,6 +171,8 @@ def _query(name: str) -> dict[str, Any]:
         kind = {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}
     elif name == "after":
         kind = {"type": "integer", "minimum": 0, "default": 0}
+    elif name == "since":
+        kind = {"type": "string", "format": "date-time"}
     return {"name": name, "in": "query", "description": FILTERS[name], "schema": kind}
 
 
@@ -182,7 +186,10 @@ def _responses(one: Call, schemas: dict[int, Any]) -> dict[str, Any]:
                 "required": ["items", "next"],
                 "properties": {"items": {"type": "array", "items": schema}, "next": {"type": ["string", "null"]}},
             }
-        answers[str(status)] = {"description": HTTPStatus(status).phrase, "content": {one.media: {"schema": schema}}}
+        content: dict[str, Any] = {one.media: {"schema": schema}}
+        if one.also and status == one.status:
+            content[one.also] = {}
+        answers[str(status)] = {"description": HTTPStatus(status).phrase, "content": content}
     faults = set(one.errors) | ({401, 403} if one.role is not None else set()) | ({400} if one.query or one.body else set())
     faults |= {413, 422} if one.body is not None else set()
     for status in sorted(faults):

@@ -72,9 +72,10 @@ export async function refresh() {
     const parts = [...document.querySelectorAll("[data-live-part]")];
     const fresh = [...page.querySelectorAll("[data-live-part]")];
     const same = parts.length === fresh.length && parts.every((part, index) => part.id === fresh[index].id);
-    if (!same && !parts.some(busy)) {
-      keepFolds(document.getElementById("main"), page.getElementById("main"));
-      document.getElementById("main").replaceWith(page.getElementById("main"));
+    const main = document.getElementById("main");
+    if (!same && !busy(main)) {
+      keepFolds(main, page.getElementById("main"));
+      main.replaceWith(page.getElementById("main"));
       document.querySelector(".bar")?.remove();
       const bar = page.querySelector(".bar");
       if (bar) document.getElementById("main").after(bar);
