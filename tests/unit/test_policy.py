@@ -49,6 +49,13 @@ def test_it_runs_by_itself_when_everything_holds() -> None:
     assert all(guard.ok for guard in verdict.guards)
 
 
+def test_what_has_earned_it_runs_by_itself() -> None:
+    """Where a risk's autonomy is earned, a promotion that holds stands in for a person; every other guard stays."""
+    verdict = judge(PROPOSAL, ENTRY, replace(GOOD, autonomy={Risk.LOW: Mode.EARNED}, earned=True, record="Earned: 29 of 29."), Limits())
+    assert verdict.effect is Effect.ALLOW
+    assert "Earned: 29 of 29." in [guard.detail for guard in verdict.guards]
+
+
 # What is changed in a case where all is well, and the reason that it gives.
 ASKS: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any], Reason]] = [
     ("model alone", {"agreement": Agreement.MODEL_ALONE}, {}, {}, Reason.MODEL_ALONE),
@@ -61,6 +68,8 @@ ASKS: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any], Reason]] =
     ("medium risk", {}, {"risk": Risk.MEDIUM}, {}, Reason.RISK_ASKS),
     ("high risk", {}, {"risk": Risk.HIGH}, {}, Reason.RISK_ASKS),
     ("risk not named", {}, {}, {"autonomy": {}}, Reason.RISK_ASKS),
+    ("nothing earned", {}, {}, {"autonomy": {Risk.LOW: Mode.EARNED}}, Reason.RISK_ASKS),
+    ("earned, and not admitted", {}, {}, {"autonomy": {Risk.LOW: Mode.EARNED}, "earned": True, "admitted": False}, Reason.NOT_ADMITTED),
     ("not admitted", {}, {}, {"admitted": False}, Reason.NOT_ADMITTED),
     ("auto off", {}, {}, {"auto_off": "after a restore"}, Reason.AUTO_OFF),
     ("precondition fails", {}, {}, {"preconditions": (("sum(up) > 1", False),)}, Reason.PRECONDITION),
