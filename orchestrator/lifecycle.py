@@ -319,10 +319,10 @@ def _single_use(incident: Incident, entry: Entry, by: tuple[str, ...]) -> Grant:
 
 
 def _ask(incident: Incident, entry: Entry, verdict: Verdict, snapshot: str, judged: Happening, rooms: Rooms) -> Step:
-    """Make the check run where the entry has one, then ask people."""
+    """Make the check run where the entry has one, then ask people; in a fleet alarm nobody logs in to all of it for checks."""
     proposal = _proposal(incident)
     runs: tuple[Run, ...] = ()
-    if entry.check_mode is not CheckMode.NONE:
+    if entry.check_mode is not CheckMode.NONE and Reason.FLEET_ALARM not in verdict.reasons:
         incident = incident.evolve(check=rooms.play(incident, _check_request(incident, entry, snapshot, rooms.now())))
         runs = (incident.check,) if incident.check else ()
     approval = _question(incident, entry, verdict, rooms)

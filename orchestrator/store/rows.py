@@ -149,7 +149,7 @@ class Rows:
         """Return how many different machines have an open, firing incident."""
         table = self._t.incident
         with self._db.reading():
-            query = table.select(fn.COUNT(fn.DISTINCT(table.target))).where(table.open_key.is_null(False), table.firing, table.target != "")
+            query = table.select(fn.COUNT(fn.DISTINCT(table.target))).where(table.status.in_(OPEN_VALUES), table.firing, table.target != "")
             return int(query.scalar() or 0)
 
     def open_fingerprints(self) -> dict[str, tuple[str, bool]]:
