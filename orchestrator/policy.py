@@ -177,8 +177,9 @@ def not_covered(
         need: how many people the entry's risk asks for now.
         now: the database's time.
     """
-    if grant.state is not StandingState.ACTIVE or now >= grant.until or grant.left <= 0:
-        state = grant.state if grant.state is not StandingState.ACTIVE else StandingState.EXPIRED
+    over = StandingState.EXPIRED if now >= grant.until else StandingState.USED_UP if grant.left <= 0 else StandingState.ACTIVE
+    state = over if grant.state is StandingState.ACTIVE else grant.state
+    if state is not StandingState.ACTIVE:
         return f"the standing grant is {state.replace('_', ' ')}"
     if grant.entry != proposal.entry:
         return f"it is for {grant.entry}"

@@ -36,6 +36,7 @@ from orchestrator.model import (
     Run,
     RunKind,
     RunState,
+    StandingGrant,
     Status,
     UndoPolicy,
     Verdict,
@@ -494,3 +495,100 @@ def test_every_step_follows_the_table(status, signals, effect, reason, outcome, 
     if step.intent is not None:
         assert step.incident.grant is not None
         assert step.incident.status is Status.EXECUTING
+
+
+# ---------------------------------------------------------------- standing grants, choices, stale checks
+
+
+STANDING = StandingGrant("g1", "restart_service", "digest", ("web1",), NOW + timedelta(hours=1), 2, NOW, by=("ann",))
+ASKS = Verdict(Effect.ASK, (Reason.MODE_ASKS,))
+
+
+def test_standing_grant_answers_once_per_run():
+    """Where a standing grant answers, the step counts one run down, writes it on record and asks nobody."""
+    world = World()
+    world.verdict = ASKS
+    rooms = replace(world.rooms(), standing=lambda _i, _v: STANDING)
+    step = advance(fresh(status=Status.PROPOSED, proposal=PROPOSAL), [], rooms)
+    assert (step.incident.status, step.mint, step.ask) == (Status.EXECUTING, "g1", None)
+    assert step.incident.grant is not None
+    assert (step.incident.grant.standing, step.incident.grant.by_person) == ("g1", False)
+    assert any(event.kind == "standing.minted" for event in step.events)
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_standing_grant_is_asked_again_right_before_the_play(holds):
+    """Right before the play the standing grant has to hold still, and the intent depends on it; else a person is asked."""
+    world = World()
+    world.verdict = ASKS
+    grant = Grant("i1:1", "digest", ("web1",), {}, ("ann",), standing="g1")
+    rooms = replace(world.rooms(), standing_holds=lambda _i, _v: holds)
+    step = advance(fresh(status=Status.EXECUTING, proposal=PROPOSAL, verdict=ASKS, grant=grant, digest="digest"), [], rooms)
+    if holds:
+        assert step.intent is not None
+        assert step.holds == "g1"
+    else:
+        assert step.intent is None
+        assert (step.incident.status, step.incident.grant) == (Status.PROPOSED, None)
+
+
+def waiting(world: World) -> Incident:
+    world.verdict = ASKS
+    incident, _ = world.run(fresh())
+    assert incident.status is Status.AWAITING_APPROVAL
+    return incident
+
+
+def test_choice_becomes_a_proposal_of_its_own():
+    """What a person chose is proposed anew, with them as its proposer and without anything of the old answer."""
+    world = World()
+    incident = waiting(world)
+    said = {
+        "approval": incident.approval,
+        "entry": "restart_service",
+        "hosts": ["web1"],
+        "parameters": {"a": 1},
+        "actor": "ben",
+        "reason": "so",
+    }
+    step = advance(incident, [Signal("choose", said)], world.rooms())
+    assert step.incident.status is Status.PROPOSED
+    assert step.incident.proposal is not None
+    assert (step.incident.proposal.agreement, step.incident.proposal.proposer) == (Agreement.PERSON, "ben")
+    assert (step.incident.approval, step.incident.check, step.incident.grant, step.incident.digest) == ("", None, None, "")
+    stray = advance(incident, [Signal("choose", {**said, "approval": "another"})], world.rooms())
+    assert stray.incident.status is Status.AWAITING_APPROVAL
+
+
+def test_void_by_choice_waits_for_the_choice():
+    """A question that is void because something else was chosen does not escalate: the choice is on its way."""
+    world = World()
+    incident = waiting(world)
+    world.approvals[incident.approval] = replace(world.approvals[incident.approval], state=ApprovalState.VOID, chosen="reload_service")
+    step = advance(incident, [], world.rooms())
+    assert step.incident.status is Status.AWAITING_APPROVAL
+    world.approvals[incident.approval] = replace(world.approvals[incident.approval], chosen="")
+    assert advance(incident, [], world.rooms()).incident.status is Status.ESCALATED
+
+
+@pytest.mark.parametrize(("stale", "again"), [(False, False), (None, False), (True, True)])
+def test_stale_check_is_repeated_when_the_host_is_free(stale, again):
+    """A stale check is made again once nobody changes the host; until then it is only looked at again soon."""
+    world = World()
+    incident = waiting(world)
+    world.now += timedelta(seconds=10)
+    step = advance(incident, [], replace(world.rooms(), stale=lambda _: stale))
+    assert (step.checked is not None) == again
+    assert step.incident.status is Status.AWAITING_APPROVAL
+    assert (step.wait_s == 890) == (stale is False)
+    if again:
+        assert step.checked is not None
+        assert step.checked.id != incident.check.id
+
+
+def test_stale_check_of_what_has_changed_is_not_repeated():
+    """Where what was shown has changed, no new check hides it."""
+    world = World()
+    incident = waiting(world)
+    world.digest = "another"
+    assert advance(incident, [], replace(world.rooms(), stale=lambda _: True)).checked is None
