@@ -66,7 +66,7 @@ class Database:
                 yield
         except (OperationalError, InterfaceError) as error:
             self._broken()
-            self._trouble = f"the database cannot be written: {str(error).strip()}"
+            self._trouble = f"the database cannot be written: {str(_first(error)).strip()}"
             raise StoreUnavailable(self._trouble) from error
         except DatabaseError as error:
             if "malformed" in str(error) or "not a database" in str(error):
@@ -215,6 +215,16 @@ class Database:
                 self.raw.close()
         except (OperationalError, InterfaceError):
             return
+
+
+def _first(error: BaseException) -> BaseException:
+    """Return the database's first complaint: SQLite rolls back by itself on a full disk, and then complains that there is nothing to roll back."""
+    found, before = error, error.__context__
+    while before is not None:
+        if isinstance(before, DatabaseError | InterfaceError):
+            found = before
+        before = before.__context__
+    return found
 
 
 def _open(url: str, synchronous: str) -> Any:
