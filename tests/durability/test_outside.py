@@ -11,7 +11,7 @@ import threading
 
 import pytest
 import requests
-from conftest import needs_root
+from conftest import REPOSITORY, needs_root
 from durability.checks import check_everything, wait_all_ended
 from durability.harness import world
 from durability.wire import Cable, Wire
@@ -68,12 +68,12 @@ def test_disk_full(tmp_path):
         server.wait_status("a0", "resolved")
         link = next(line for line in server.since_start().splitlines() if "/login?code=" in line).split()[-1]
         session.get(link, timeout=60).raise_for_status()
-        with (disk / "filler").open("wb") as filler, contextlib.suppress(OSError):
-            while True:
-                filler.write(b"x" * 4096)
-                filler.flush()
+        with contextlib.suppress(OSError), (disk / "filler").open("wb", buffering=0) as filler:
+            while filler.write(b"x" * 4096):
+                pass
         items = (f"f{number}" for number in itertools.count())
-        refused = until(lambda: (reply := server.alert(next(items))).status_code != 202 and reply, every_s=0, what="the disk is full")
+        replies = (server.alert(item) for item in items)
+        refused = next(reply for reply in itertools.islice(replies, 2000) if reply.status_code != 202)
         assert (refused.status_code, refused.headers["Content-Type"]) == (503, "application/problem+json")
         ready = requests.get(server.url + "/readyz", timeout=60)
         assert ready.status_code == 503
@@ -141,8 +141,8 @@ def check_everything_but(server, *waiting):
 def test_model_is_bad(tmp_path, how):
     """A model that is silent, talks nonsense or breaks off asks a person with the matchers' proposal; well again, it decides."""
     with world(tmp_path) as here, serving(how) as mistral:
-        model = {"decision__engine": "mistral", "decision__base_url": mistral.url, "decision__api_key": "k", "decision__deadline_s": 2}
-        server = here.serve(**model, decision__breaker_failures=100).start()
+        model = {"decision__engine": "mistral", "decision__base_url": mistral.url, "decision__api_key": "k", "decision__deadline_s": 8}
+        server = here.serve(**model, decision__breaker_failures=100, catalogue__prompts=REPOSITORY / "prompts").start()
         server.alert("a1", host="h0")
         asked = server.wait_status("a1", "awaiting_approval")
         assert asked["proposal"]["entry"] == "ledger_auto"
