@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import __version__, ingest
+from orchestrator.autonomy import Level, Line, Standing
 from orchestrator.catalogue import CatalogueCache
 from orchestrator.catalogue import load as load_catalogue
 from orchestrator.chores import Chores
@@ -228,6 +229,15 @@ class Orchestrator(Acting):
             raise
         self.troubles.set("inventory", "")
         return found
+
+    def autonomy(self) -> list[dict[str, Any]]:
+        """Return what has been earned: each alert × entry × group with its record."""
+        return self.wiring.earning.table()
+
+    def answer_autonomy(self, line: Line, level: Level, actor: Actor, reason: str = "") -> Standing:
+        """Accept or decline a proposed promotion, or take one back."""
+        self._require(actor, Role.ADMIN)
+        return self.wiring.earning.answer(line, level, actor, reason)
 
     def catalogue_watch(self) -> CatalogueWatch:
         """Return what puts the catalogue's changes on record."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from orchestrator import model as m
 from orchestrator.approval import may_answer, narrow
+from orchestrator.autonomy import Standing
 from orchestrator.card import Desk, Need, Note, Track
 from orchestrator.desk.drawing import Known, draw
 from orchestrator.errors import Conflict, Expired, Forbidden, InvalidRequest, NotAWebhook, NotFound, NotJson, StoreUnavailable
@@ -449,6 +450,16 @@ class FakeOrchestrator:
 
     def entry_stats(self, id: str):
         return {"runs": 12, "verified": 11, "usual_s": 8.0}
+
+    def autonomy(self):
+        line = {"alertname": "ServiceDown", "entry": "restart_service", "group": "recoverable", "level": "proposed", "since": NOW}
+        counts = {"successes": 29, "trials": 29, "bound": 0.9019, "wanted": 0.9, "earnable": True}
+        return [{**line, **counts, "by": "engine", "why": "29 of 29 runs verified"}]
+
+    def answer_autonomy(self, line, level, actor: m.Actor, reason: str = ""):
+        self._need(actor, m.Role.ADMIN)
+        self.entry(line.entry)
+        return Standing(line, level, "d" * 64, NOW, actor.name, reason)
 
     def hosts(self):
         return [m.Host("web1", ("recoverable",), {"recoverable_services": ["nginx"]})]

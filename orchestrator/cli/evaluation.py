@@ -1,4 +1,4 @@
-"""`orchestrator eval`: run, compare."""
+"""`orchestrator eval`: run, compare, record."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchestrator.cli.backtest import compare_catalogues, record
 from orchestrator.cli.command import Noun, pass_session
 from orchestrator.cli.render import Facts, Table
 from orchestrator.cli.session import Session, read_input
@@ -66,14 +67,27 @@ def _counts(found: Score) -> dict[str, Any]:
 
 
 @evaluation.command()
-@click.argument("before", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("after", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("before")
+@click.argument("after")
+@click.option("--alerts", metavar="FILE", help="Recorded alerts, from `eval record`: BEFORE and AFTER are then catalogues.")
+@click.option("--markdown", is_flag=True, help="Print a comment for a pull request (with --alerts).")
 @pass_session
-def compare(session: Session, before: Path, after: Path) -> int:
-    """Tell what changed between two results of `eval run --out`; exit code 1 where a case got worse or is missing."""
+def compare(session: Session, before: str, after: str, alerts: str | None, markdown: bool) -> int:
+    r"""Tell what changed between two results of `eval run --out`, or which recorded alerts two catalogues decide in another way.
+
+    With --alerts BEFORE and AFTER are git revisions, or folders that hold playbooks/ and roles/; exit code 1 where a decision changes.
+    Without, they are result files; exit code 1 where a case got worse or is missing.
+
+    \b
+    Examples:
+      orchestrator eval compare main HEAD --alerts alerts.json --markdown
+      orchestrator eval compare before.json after.json
+    """
     from orchestrator.decide.evaluate import compare as changes
 
-    found = changes(_read(before), _read(after))
+    if alerts is not None:
+        return compare_catalogues(session, before, after, alerts, as_markdown=markdown)
+    found = changes(_read(Path(before)), _read(Path(after)))
     rows = [(kind, line) for kind in ("worse", "missing", "better") for line in getattr(found, kind)]
     session.show(
         {"ok": found.ok, **{kind: list(getattr(found, kind)) for kind in ("worse", "missing", "better")}},
@@ -85,8 +99,13 @@ def compare(session: Session, before: Path, after: Path) -> int:
 def _read(file: Path) -> Score:
     from orchestrator.decide.evaluate import from_rows
 
+    if not file.is_file():
+        raise UsageError(f"{file}: there is no such file. Mend: name results of `eval run --out`, or add --alerts FILE for two catalogues.")
     try:
         rows = json.loads(file.read_text(encoding="utf-8"))["results"]
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{file}: is no result of `eval run`. Mend: write one with `eval run FILE --out {file}`.") from error
     return from_rows(rows)
+
+
+evaluation.add_command(record)

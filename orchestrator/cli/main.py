@@ -33,6 +33,7 @@ COMMANDS = {
     "catalogue": ("orchestrator.cli.catalogue:catalogue", "List, check, write and admit catalogue entries."),
     "decide": ("orchestrator.cli.decide:decide", "Decide on a webhook body without running anything."),
     "policy": ("orchestrator.cli.decide:policy", "Ask the policy."),
+    "autonomy": ("orchestrator.cli.autonomy:autonomy", "See what entries have earned; accept that they run by themselves."),
     "eval": ("orchestrator.cli.evaluation:evaluation", "Measure decisions against labelled cases."),
     "audit": ("orchestrator.cli.audit:audit", "Verify and export the audit log."),
     "pause": ("orchestrator.cli.pause:pause", "Kill switch: from now on no run starts."),
