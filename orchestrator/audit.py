@@ -64,6 +64,29 @@ def chain_problems(events: Iterable[AuditEvent]) -> list[str]:
     return problems
 
 
+REDACTED, PRUNED = "audit.redacted", "audit.pruned"
+"""Tombstones: `{"event": id, …}` of one body, `{"before": ISO time, "upto": id, …}` of many."""
+
+
+def body_problems(events: Iterable[AuditEvent]) -> list[str]:
+    """Return the events whose body is gone with no tombstone that says so: whoever takes one out has to leave word of it."""
+    gone: list[tuple[int, datetime, str]] = []
+    redacted: set[int] = set()
+    pruned: list[tuple[datetime, int]] = []
+    for event in events:
+        if event.data is None:
+            gone.append((event.id, event.at, f"{event.incident} #{event.seq}"))
+        elif event.kind == REDACTED:
+            redacted.add(int(event.data["event"]))
+        elif event.kind == PRUNED:
+            pruned.append((datetime.fromisoformat(event.data["before"]), int(event.data["upto"])))
+    return [
+        f"{where}: its body is gone, and no tombstone says why"
+        for number, at, where in gone
+        if number not in redacted and not any(at < before and number <= upto for before, upto in pruned)
+    ]
+
+
 def seal_hash(prev: str, upto: int, heads: Mapping[str, str]) -> str:
     """Return the hash of a link of the global chain over the heads (incident → hash) up to event `upto`."""
     return hashlib.sha256(canonical([prev, upto, dict(heads)]).encode()).hexdigest()

@@ -19,6 +19,7 @@ from orchestrator.lifecycle import manual
 from orchestrator.model import AlertGroup, Approval, AuditEvent, Happening
 from orchestrator.notify.channels import backoff_s, retry_after_s, wanted
 from orchestrator.notify.digest import Stage, digest
+from orchestrator.notify.heartbeat import beat
 from orchestrator.notify.message import Message
 from orchestrator.settings import Settings
 from orchestrator.store import Letter, Storm
@@ -67,6 +68,8 @@ class Chores:
             Chore("autonomy", 10.0, self._o.wiring.earning.review, at_once=True),
             Chore("catalogue", 2.0, self._o.catalogue_watch().run, at_once=True),
         ]
+        if settings.notify.heartbeat_url.get_secret_value():
+            chores.append(Chore("watcher", settings.notify.heartbeat_s, self.beat))
         if self._o.alertmanager is not None:
             chores.append(Chore("reconcile", settings.worker.reconcile_s, self.reconcile, at_once=True))
             if settings.alertmanager.hold_pages:
@@ -249,6 +252,16 @@ class Chores:
         words = "; ".join(f"{what}: {why}" for what, why in sorted(now.items())) or "all is well again"
         self._degraded = set(now)
         self._o.note(Happening("engine.degraded", data={"degraded": sorted(now), "detail": words}))
+
+    def beat(self) -> None:
+        """Send the outgoing heartbeat while this program is ready; when it is not, silence is the message."""
+        if not self._o.health()["ready"]:
+            return
+        try:
+            beat(self._o.settings.notify.heartbeat_url.get_secret_value())
+            self._o.troubles.set("heartbeat", "")
+        except Unavailable as error:
+            self._o.troubles.set("heartbeat", str(error))
 
     def seal(self) -> None:
         """Link the heads of the audit log, and put the head outside where a file is named."""

@@ -220,6 +220,10 @@ class NotifySettings(Section):
     mail_from: str = Field("orchestrator@localhost", description="Sender.")
     mail_to: tuple[str, ...] = Field((), description="Receivers.")
     apprise_urls: tuple[SecretStr, ...] = Field((), description="Apprise addresses for other services.")
+    heartbeat_url: SecretStr = Field(
+        SecretStr(""), description="Called while all is ready; a watcher there raises the alarm when it stays away."
+    )
+    heartbeat_s: float = Field(60.0, ge=1, description="Seconds between these calls.")
     events: tuple[str, ...] = Field(
         (
             "approval.asked",

@@ -1,4 +1,4 @@
-"""`orchestrator audit`: verify, export."""
+"""`orchestrator audit`: verify, export, redact, prune."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from orchestrator.errors import UsageError
 
 @click.group(cls=Noun, no_args_is_help=True)
 def audit() -> None:
-    """Verify and export the audit log."""
+    """Verify, export, redact and prune the audit log."""
 
 
 @audit.command()
@@ -57,10 +57,47 @@ def export(session: Session, form: str, since: str | None) -> None:
             print(line.rstrip("\n"))
 
 
-def _time(text: str) -> datetime:
+@audit.command()
+@click.argument("event", type=int)
+@click.option("--reason", required=True, help="Why; it stays in the log, so name no secret here.")
+@pass_session
+def redact(session: Session, event: int, reason: str) -> None:
+    """Take the body of one EVENT out of the log; its number is the `id` that `audit export` prints.
+
+    A tombstone says who did it and why, and the log still verifies. The incident itself, its alert and the output of its runs
+    stay: see `audit prune`.
+    """
+    with session.orchestrator() as program:
+        program.store.chain.redact(event, session.actor().name, reason)
+    session.done({"redacted": event}, f"The body of event {event} is gone; a tombstone says so.")
+
+
+@audit.command()
+@click.option("--before", required=True, help="ISO time; what is older is taken out.")
+@click.option("--reason", default="", help="Why; it stays in the log.")
+@click.option("--yes", is_flag=True, help="Do it without asking.")
+@pass_session
+def prune(session: Session, before: str, reason: str, yes: bool) -> None:
+    r"""Take out the bodies of all events before a time, and the output of runs that ended before it.
+
+    Incidents that are still open are left whole. The hashes stay, one tombstone says what was done, and the log still verifies.
+
+    \b
+    Example:
+      orchestrator audit prune --before 2025-01-01T00:00:00Z --reason "kept for a year" --yes
+    """
+    until = _time(before, "--before")
+    if not yes:
+        click.confirm(f"This takes out everything before {until.isoformat()} for good. Go on?", abort=True, err=True)
+    with session.orchestrator() as program:
+        bodies, pieces = program.store.chain.prune(until, session.actor().name, reason)
+    session.done({"events": bodies, "output": pieces}, f"The bodies of {bodies} events and {pieces} pieces of run output are gone.")
+
+
+def _time(text: str, option: str = "--since") -> datetime:
     """Return an aware time; one without a zone is UTC."""
     try:
         found = datetime.fromisoformat(text)
     except ValueError as error:
-        raise UsageError(f"--since {text!r}: is no ISO time. Mend: write 2026-01-31T08:00:00Z.") from error
+        raise UsageError(f"{option} {text!r}: is no ISO time. Mend: write 2026-01-31T08:00:00Z.") from error
     return found if found.tzinfo else found.replace(tzinfo=UTC)

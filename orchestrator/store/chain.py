@@ -11,6 +11,7 @@ from typing import Any
 from peewee import fn
 
 from orchestrator import audit
+from orchestrator.errors import Conflict, NotFound
 from orchestrator.model import AuditEvent, Happening
 from orchestrator.store.database import Database
 
@@ -18,6 +19,9 @@ from orchestrator.store.database import Database
 def moment(ms: int) -> datetime:
     """Return milliseconds since 1970 as an aware UTC datetime."""
     return datetime.fromtimestamp(ms / 1000, tz=UTC)
+
+
+PRUNED_AT_ONCE = 500
 
 
 class Chain:
@@ -125,6 +129,7 @@ class Chain:
         by_place: set[tuple[str, str]] = set()
         newest: list[int] = []
         problems = audit.chain_problems(self._noting(by_place, newest))
+        problems += audit.body_problems(self._without_body())
         prev, seen, upto = audit.GENESIS, set(), 0
         for row in list(self._t.seal.select().order_by(self._t.seal.id)):
             heads = json.loads(row.heads)
@@ -156,12 +161,65 @@ class Chain:
             numbers.append(event.id)
             yield event
 
+    def _without_body(self) -> Iterator[AuditEvent]:
+        """Yield the events whose body is gone, and the tombstones."""
+        table = self._t.audit
+        query = table.select().where(table.data.is_null() | table.kind.in_([audit.REDACTED, audit.PRUNED])).order_by(table.id)
+        yield from (_event(row) for row in query.iterator())
+
     def redact(self, event: int, actor: str, reason: str) -> None:
-        """Take the body of an event out and leave a tombstone; the chain still holds."""
-        with self._db.transaction():
-            row = self._t.audit.get_by_id(event)
+        """Take the body of an event out and leave a tombstone; the chain still holds.
+
+        Raises:
+            NotFound: there is no such event.
+            Conflict: its body is gone already, or it is a tombstone itself.
+        """
+        with self._db.erasing(), self._db.transaction():
+            row = self._t.audit.get_or_none(self._t.audit.id == event)
+            if row is None:
+                raise NotFound(f"there is no event {event}")
+            if row.data is None or row.kind in (audit.REDACTED, audit.PRUNED):
+                raise Conflict(f"event {event} has no body that could be taken out")
             self._t.audit.update(data=None, salt="").where(self._t.audit.id == event).execute()
-            self.append(row.incident, Happening("audit.redacted", actor, {"event": event, "seq": row.seq, "reason": reason}))
+            self.append(row.incident, Happening(audit.REDACTED, actor, {"event": event, "seq": row.seq, "reason": reason}))
+
+    def prune(self, before: datetime, actor: str, reason: str = "") -> tuple[int, int]:
+        """Take out the bodies of all events before a time, of incidents that are over, and the output of their runs.
+
+        One tombstone is written first, so that the log holds wherever this is interrupted.
+
+        Returns:
+            How many bodies and how many pieces of run output were taken out.
+        """
+        table, until = self._t.audit, int(before.timestamp() * 1000)
+        incident, run, output = self._t.incident, self._t.run, self._t.run_event
+        open_ones = incident.select(incident.id).where(incident.open_key.is_null(False))
+        old = (
+            (table.at < until)
+            & table.data.is_null(False)
+            & table.incident.not_in(open_ones)
+            & table.kind.not_in([audit.REDACTED, audit.PRUNED])
+        )
+        with self._db.transaction():
+            count, upto = table.select(fn.COUNT(table.id), fn.MAX(table.id)).where(old).tuples()[0]
+            if not count:
+                return 0, 0
+            data = {"before": before.astimezone(UTC).isoformat(), "upto": upto, "events": count, "reason": reason}
+            self.append(audit.SYSTEM, Happening(audit.PRUNED, actor, data))
+        with self._db.erasing():
+            while self._prune_some(table.select(table.id).where(old, table.id <= upto).order_by(table.id).limit(PRUNED_AT_ONCE)):
+                continue
+            with self._db.transaction():
+                ended = run.select(run.id).where(run.ended_at < until, run.incident.not_in(open_ones))
+                pieces = output.delete().where(output.run.in_(ended)).execute()
+        return int(count), int(pieces)
+
+    def _prune_some(self, some: Any) -> bool:
+        with self._db.transaction():
+            numbers = [row.id for row in list(some)]
+            if numbers:
+                self._t.audit.update(data=None, salt="").where(self._t.audit.id.in_(numbers)).execute()
+        return bool(numbers)
 
     def _heads(self, upto: int) -> Mapping[str, str]:
         """Return the head of each chain that has grown since the last seal."""

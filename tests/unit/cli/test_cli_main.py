@@ -30,7 +30,7 @@ FIXED = {
     "policy": ["test"],
     "autonomy": ["list", "accept", "decline", "demote"],
     "eval": ["run", "compare", "record"],
-    "audit": ["verify", "export"],
+    "audit": ["verify", "export", "redact", "prune"],
     "pause": [],
     "resume": [],
     "user": ["add", "list", "passwd"],
