@@ -32,6 +32,7 @@ def settings_in(place: Path, **more: Any) -> Settings:
         "CATALOGUE__PATH": str(folder("playbooks")),
         "CATALOGUE__ROLES": str(folder("roles")),
         "DECISION__ENGINE": "matchers",
+        "WORKER__LEASE_S": "300",
         "CONTEXT__FROM_HOSTS": "false",
         "LOGS__FROM_HOSTS": "false",
         **more,

@@ -158,7 +158,7 @@ def alert() -> tuple[Response, int]:
 
 
 @routes.post("/api/v1/decide")
-@call(Call("Decide without acting: nothing is stored, nothing runs", Role.APPROVER, list[dict[str, Any]], body=dict[str, Any]))
+@call(Call("Decide without acting: nothing is stored, nothing runs", Role.APPROVER, dict[str, Any], body=dict[str, Any], page=True))
 def decide() -> Response:
     """Show what would be decided for a delivery."""
     return jsonify({"items": plain(list[Any], facade().decide(request.get_data())), "next": None})
