@@ -27,6 +27,13 @@ from services import free_port, until
 
 TOKEN = "ro_for-tests-only"
 PATIENCE_S = 90.0
+LONG = bool(os.environ.get("ORCHESTRATOR_LONG"))
+
+
+def some(first: Any, *others: Any) -> list[Any]:
+    """Return the cases of a test: the first one, and with ORCHESTRATOR_LONG=1 the others too."""
+    return [first, *others] if LONG else [first]
+
 
 PLAYBOOK = """---
 - name: Note the run in the ledger
@@ -83,7 +90,7 @@ argument_specs:
       check_mode: none
       timeout_s: TIMEOUT
       cooldown_s: 0
-      verify: {playbook: verify.yml, promql: [], settle_s: 0, within_s: 60}
+      verify: {playbook: verify.yml, promql: [], settle_s: 0, within_s: WITHIN}
       order: 1000
 """
 
@@ -97,14 +104,24 @@ class World:
         timeout_s: the entry's time-out.
         hosts: how many hosts there are; all of them are this machine.
         address: where monitoring listens.
+        within_s: how long verification may take.
     """
 
-    def __init__(self, folder: Path, *, nap_s: float = 0.6, timeout_s: float = 60.0, hosts: int = 6, address: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        nap_s: float = 0.6,
+        timeout_s: float = 60.0,
+        hosts: int = 6,
+        address: str = "127.0.0.1",
+        within_s: float = 60.0,
+    ) -> None:
         self.folder = folder
         self.ledger = Ledger(folder / "ledger")
         self.hosts = [f"h{number}" for number in range(hosts)]
         self._inventory(nap_s)
-        self._catalogue(timeout_s)
+        self._catalogue(timeout_s, within_s)
         self.monitoring = Monitoring(self.ledger, address)
         self.servers: list[Serve] = []
         self.acknowledged: dict[str, str] = {}
@@ -127,11 +144,11 @@ class World:
         self._write("note.py", NOTE)
         self._write("inventory/hosts.yml", json.dumps(inventory))
 
-    def _catalogue(self, timeout_s: float) -> None:
+    def _catalogue(self, timeout_s: float, within_s: float) -> None:
         (self.folder / "roles").mkdir()
         for name, (entry, risk) in ALERTS.items():
             for file, text in (("playbook.yml", PLAYBOOK), ("verify.yml", VERIFY), ("playbook.meta.yml", META)):
-                words = {r"ID(?=[_:])": entry, "ALERT": name, "RISK": risk, "TIMEOUT": f"{timeout_s:g}"}
+                words = {r"ID(?=[_:])": entry, "ALERT": name, "RISK": risk, "TIMEOUT": f"{timeout_s:g}", "WITHIN": f"{within_s:g}"}
                 for word, value in words.items():
                     text = re.sub(word, value, text)  # noqa: PLW2901 - filled in word by word
                 self._write(f"playbooks/{entry}/{file}", text)
@@ -285,11 +302,18 @@ class Serve:
         for process in ended:
             process.wait(30)
 
-    def terminate(self, part: str = "") -> int:
-        """End one of its processes with SIGTERM and return the exit code."""
-        process = self.processes.pop(part or self.parts[0])
-        process.terminate()
-        return process.wait(60)
+    def signal_end(self) -> None:
+        """Tell its process to end, with SIGTERM."""
+        self.processes[self.parts[0]].terminate()
+
+    def wait_end(self) -> int:
+        """Wait for the end of its process and return the exit code."""
+        return self.processes.pop(self.parts[0]).wait(PATIENCE_S)
+
+    def terminate(self) -> int:
+        """End its process with SIGTERM and return the exit code."""
+        self.signal_end()
+        return self.wait_end()
 
     def freeze(self) -> None:
         """Let every process of it stand still, as a machine that is suspended."""

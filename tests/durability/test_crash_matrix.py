@@ -15,10 +15,9 @@ import time
 import psutil
 import pytest
 from durability.checks import Takeovers, check_everything, report, wait_all_ended, wait_tidy
-from durability.harness import world
+from durability.harness import LONG, world
 from services import until
 
-LONG = bool(os.environ.get("ORCHESTRATOR_LONG"))
 KILLS = 100 if LONG else 10
 """In each of the two series."""
 LONGEST_S = 540.0 if LONG else 120.0

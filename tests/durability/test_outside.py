@@ -13,7 +13,7 @@ import pytest
 import requests
 from conftest import REPOSITORY, needs_root
 from durability.checks import check_everything, wait_all_ended
-from durability.harness import world
+from durability.harness import some, world
 from durability.wire import Cable, Wire
 from hosts import throwaway_hosts
 from inboxes import mail_server, text
@@ -22,8 +22,6 @@ from postgresql import PostgresServer, find_postgres
 from services import free_port, until
 
 from orchestrator.model import Reason
-
-BAD = [Cable.SILENT, Cable.NONSENSE, Cable.CUT]
 
 
 def degraded(server):
@@ -112,7 +110,7 @@ def test_postgresql_restarts(tmp_path):
         check_everything(server)
 
 
-@pytest.mark.parametrize("how", BAD)
+@pytest.mark.parametrize("how", some(Cable.SILENT, Cable.NONSENSE, Cable.CUT))
 def test_prometheus_is_bad(tmp_path, how):
     """A Prometheus that is silent, talks nonsense or is gone leaves the decision to a person; mended, alerts are repaired again."""
     with world(tmp_path) as here, Wire(here.monitoring.server_address[1], how) as wire:
@@ -137,7 +135,7 @@ def check_everything_but(server, *waiting):
     return check_everything(server)
 
 
-@pytest.mark.parametrize("how", [Misbehaviour.SILENT, Misbehaviour.NOT_JSON_BODY, Misbehaviour.RESET])
+@pytest.mark.parametrize("how", some(Misbehaviour.RESET, Misbehaviour.SILENT, Misbehaviour.NOT_JSON_BODY))
 def test_model_is_bad(tmp_path, how):
     """A model that is silent, talks nonsense or breaks off asks a person with the matchers' proposal; well again, it decides."""
     with world(tmp_path) as here, serving(how) as mistral:
@@ -179,7 +177,7 @@ def slack():
         server.shutdown()
 
 
-@pytest.mark.parametrize("how", [Cable.NONSENSE, Cable.CUT])
+@pytest.mark.parametrize("how", some(Cable.CUT, Cable.NONSENSE))
 def test_slack_and_mail_are_bad(tmp_path, how):
     """What people must be told waits until Slack and the mail server are well again, and is told once; repairs go on meanwhile."""
     with (
@@ -236,7 +234,7 @@ def test_ssh_that_hangs(tmp_path):
 @pytest.mark.root
 def test_host_unreachable_in_mid_play(tmp_path):
     """A host that vanishes while its play runs ends with a person who is told so; nothing is repeated, and it can be tried again later."""
-    with throwaway_hosts(1) as far, world(tmp_path, nap_s=6.0, timeout_s=10.0) as here:
+    with throwaway_hosts(1) as far, world(tmp_path, nap_s=6.0, timeout_s=10.0, within_s=5.0) as here:
         (host,) = far.hosts
         listed = json.loads(far.inventory.read_text())["all"]["children"]["recoverable"]["hosts"]["host1"]
         listed["ansible_ssh_args"] += " -o ServerAliveInterval=2 -o ServerAliveCountMax=2 -o ConnectTimeout=3"
