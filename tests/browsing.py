@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 PATIENCE_MS = 60_000
 PHONE = {"width": 390, "height": 844}
@@ -39,6 +39,7 @@ def launched(program: str) -> Iterator[Browser]:
     """Start one headless browser; it and its driver end with the block."""
     # without it the driver's own runtime prints warnings into the tests' output
     os.environ.setdefault("NODE_NO_WARNINGS", "1")
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=FLAGS, timeout=PATIENCE_MS)
         try:

@@ -27,8 +27,8 @@ function toast(words) {
 // A part in which somebody is writing is left alone.
 function busy(part) {
   if (part.contains(document.activeElement) && document.activeElement.matches("input, textarea, select")) return true;
-  return [...part.querySelectorAll("input:not([type=hidden]), textarea")].some((field) =>
-    ["checkbox", "radio"].includes(field.type) ? field.checked !== field.defaultChecked : field.value !== field.defaultValue);
+  return [...part.querySelectorAll("input:not([type=hidden]), textarea")].some((field) => !field.closest(".toolbar") &&
+    (["checkbox", "radio"].includes(field.type) ? field.checked !== field.defaultChecked : field.value !== field.defaultValue));
 }
 
 function keepFolds(old, fresh) {
@@ -88,6 +88,7 @@ export async function refresh() {
     if (document.title !== page.title) { document.title = page.title; say(page.title); }
     for (const one of document.querySelectorAll("[data-scripted]")) one.hidden = false;
     tellTimes();
+    document.dispatchEvent(new Event("refreshed"));
   } catch {
     showState("not connected", "lost");
   } finally {
@@ -96,26 +97,31 @@ export async function refresh() {
   }
 }
 
+let source = null, polling = 0, first = true;
+
+// One connection tells that something has changed; while a run is followed, its own stream takes the place.
 export function followChanges(atOnce) {
-  let source, polling = 0, first = !atOnce;
-  function begin() {
-    source = new EventSource("/api/v1/changes");
-    source.addEventListener("open", () => { showState("live", "live"); clearInterval(polling); polling = 0; });
-    source.addEventListener("change", () => {
-      if (first) { first = false; return; }
-      refresh();
-    });
-    source.addEventListener("error", () => {
-      if (source.readyState !== EventSource.CLOSED) { showState("connecting again", "lost"); return; }
-      if (polling) return;
-      showState(`looks every ${POLL_MS / 1000} s`, "poll");
-      polling = setInterval(refresh, POLL_MS);
-    });
-  }
-  begin();
-  addEventListener("pagehide", () => source.close());
-  // Back from another page: the browser may show what stood here before.
-  addEventListener("pageshow", (event) => { if (event.persisted) { first = false; begin(); refresh(); } });
+  stopChanges();
+  first = !atOnce;
+  source = new EventSource("/api/v1/changes");
+  source.addEventListener("open", () => { showState("live", "live"); clearInterval(polling); polling = 0; });
+  source.addEventListener("change", () => {
+    if (first) { first = false; return; }
+    refresh();
+  });
+  source.addEventListener("error", () => {
+    if (source?.readyState !== EventSource.CLOSED) { showState("connecting again", "lost"); return; }
+    if (polling) return;
+    showState(`looks every ${POLL_MS / 1000} s`, "poll");
+    polling = setInterval(refresh, POLL_MS);
+  });
+}
+
+export function stopChanges() {
+  source?.close();
+  source = null;
+  clearInterval(polling);
+  polling = 0;
 }
 
 document.addEventListener("toggle", (event) => { if (event.target.id) event.target.dataset.touched = "yes"; }, true);

@@ -1,7 +1,7 @@
 // What JavaScript adds to the pages; every page can be read and used without it.
 import { tellTimes } from "./times.js";
-import { followChanges } from "./live.js";
-import { followRun } from "./output.js";
+import { followChanges, stopChanges } from "./live.js";
+import { followRun, listenToTools, stopRun } from "./output.js";
 import { listenToKeys } from "./keys.js";
 import { mindForms } from "./forms.js";
 
@@ -23,6 +23,22 @@ openTarget();
 addEventListener("hashchange", openTarget);
 listenToKeys();
 mindForms();
-const output = document.querySelector("[data-run]");
-if (output) followRun(output, () => { if ("live" in document.body.dataset) followChanges(true); else location.reload(); });
-else if ("live" in document.body.dataset) followChanges(false);
+
+// What the page follows: the run that is on it while it goes on, else the news that something changed.
+function follow(atOnce) {
+  const run = document.querySelector("[data-run]:not([data-run=''])");
+  if (run) {
+    stopChanges();
+    followRun(run, () => { if ("live" in document.body.dataset) { run.dataset.run = ""; follow(true); } else location.reload(); });
+  } else if ("live" in document.body.dataset) followChanges(atOnce);
+}
+
+for (const list of document.querySelectorAll(".stream")) listenToTools(list);
+follow(false);
+document.addEventListener("refreshed", () => {
+  const run = document.querySelector("[data-run]:not([data-run=''])");
+  if (run && !run.dataset.followed) { listenToTools(run); follow(false); }
+});
+addEventListener("pagehide", () => { stopChanges(); stopRun(); });
+// Back from another page: the browser may show what stood here before.
+addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });

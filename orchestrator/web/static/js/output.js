@@ -63,11 +63,18 @@ function take(list, line) {
   else if (line.kind !== "stats") addLine(list, line);
 }
 
-function tools(list) {
+let seek = () => {}, source = null;
+
+function wantsEnd() {
+  return document.querySelector("#tools [name=follow]")?.checked ?? true;
+}
+
+// Search, filter and folding, for a run that goes on and for one that has ended.
+export function listenToTools(list) {
   const bar = document.getElementById("tools");
-  if (!bar) return { follow: () => true, seek: () => {} };
-  const [search, follow, faults] = ["search", "follow", "faults"].map((name) => bar.querySelector(`[name=${name}]`));
-  const seek = () => {
+  if (!bar) return;
+  const [search, faults] = ["search", "faults"].map((name) => bar.querySelector(`[name=${name}]`));
+  seek = () => {
     const wanted = search.value.trim().toLowerCase();
     let hits = 0;
     for (const task of list.querySelectorAll("details")) {
@@ -89,32 +96,29 @@ function tools(list) {
   for (const button of bar.querySelectorAll("[data-fold]")) {
     button.addEventListener("click", () => { for (const one of list.querySelectorAll("details")) one.open = button.dataset.fold === "open"; });
   }
-  return { follow: () => follow.checked, seek };
+}
+
+export function stopRun() {
+  source?.close();
 }
 
 export function followRun(list, whenEnded) {
-  const { follow, seek } = tools(list);
-  if (!list.dataset.run) return;
-  let source;
-  function begin() {
-    source = new EventSource(`${list.dataset.run}?after=${list.dataset.last}`);
-    source.addEventListener("open", () => showState("live", "live"));
-    source.addEventListener("line", (event) => {
-      const line = JSON.parse(event.data);
-      if (line.seq <= Number(list.dataset.last)) return; // told already, before the connection broke
-      list.dataset.last = String(line.seq);
-      take(list, line);
-      seek();
-      if (follow()) list.scrollTop = list.scrollHeight;
-    });
-    source.addEventListener("end", () => { source.close(); say("The run has ended."); whenEnded(); });
-    source.addEventListener("error", () => {
-      showState("connecting again", "lost");
-      if (source.readyState === EventSource.CLOSED) setTimeout(begin, RETRY_MS);
-    });
-  }
-  begin();
-  addEventListener("pagehide", () => source.close());
-  addEventListener("pageshow", (event) => { if (event.persisted) begin(); });
+  list.dataset.followed = "yes";
+  const mine = new EventSource(`${list.dataset.run}?after=${list.dataset.last}`);
+  source = mine;
+  mine.addEventListener("open", () => showState("live", "live"));
+  mine.addEventListener("line", (event) => {
+    const line = JSON.parse(event.data);
+    if (line.seq <= Number(list.dataset.last)) return; // told already, before the connection broke
+    list.dataset.last = String(line.seq);
+    take(list, line);
+    seek();
+    if (wantsEnd()) list.scrollTop = list.scrollHeight;
+  });
+  mine.addEventListener("end", () => { mine.close(); say("The run has ended."); whenEnded(); });
+  mine.addEventListener("error", () => {
+    showState("connecting again", "lost");
+    if (mine.readyState === EventSource.CLOSED && source === mine) setTimeout(() => followRun(list, whenEnded), RETRY_MS);
+  });
   list.scrollTop = list.scrollHeight;
 }
