@@ -90,7 +90,7 @@ argument_specs:
       check_mode: none
       timeout_s: TIMEOUT
       cooldown_s: 0
-      verify: {playbook: verify.yml, promql: [], settle_s: 0, within_s: WITHIN}
+      verify: {playbook: verify.yml, promql: [], settle_s: 0, within_s: 60}
       order: 1000
 """
 
@@ -148,7 +148,7 @@ class World:
         (self.folder / "roles").mkdir()
         for name, (entry, risk) in ALERTS.items():
             for file, text in (("playbook.yml", PLAYBOOK), ("verify.yml", VERIFY), ("playbook.meta.yml", META)):
-                words = {r"ID(?=[_:])": entry, "ALERT": name, "RISK": risk, "TIMEOUT": f"{timeout_s:g}", "WITHIN": f"{within_s:g}"}
+                words = {r"ID(?=[_:])": entry, "ALERT": name, "RISK": risk, "TIMEOUT": f"{timeout_s:g}", "within_s: 60": f"within_s: {within_s:g}"}
                 for word, value in words.items():
                     text = re.sub(word, value, text)  # noqa: PLW2901 - filled in word by word
                 self._write(f"playbooks/{entry}/{file}", text)
