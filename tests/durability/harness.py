@@ -148,7 +148,13 @@ class World:
         (self.folder / "roles").mkdir()
         for name, (entry, risk) in ALERTS.items():
             for file, text in (("playbook.yml", PLAYBOOK), ("verify.yml", VERIFY), ("playbook.meta.yml", META)):
-                words = {r"ID(?=[_:])": entry, "ALERT": name, "RISK": risk, "TIMEOUT": f"{timeout_s:g}", "within_s: 60": f"within_s: {within_s:g}"}
+                words = {
+                    r"ID(?=[_:])": entry,
+                    "ALERT": name,
+                    "RISK": risk,
+                    "TIMEOUT": f"{timeout_s:g}",
+                    "within_s: 60": f"within_s: {within_s:g}",
+                }
                 for word, value in words.items():
                     text = re.sub(word, value, text)  # noqa: PLW2901 - filled in word by word
                 self._write(f"playbooks/{entry}/{file}", text)
