@@ -150,6 +150,9 @@ class Chores:
             store.storms.look_again(storm, LOOK_S, told=True)
 
     def _send(self, letter: Letter) -> None:
+        if not self._o.store.outbox.keep(letter):
+            log.warning("letter %s was taken over by another worker", letter.id)
+            return
         before = self._question(letter)
         try:
             message = self._message(letter)

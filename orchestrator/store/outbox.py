@@ -23,6 +23,8 @@ class Letter:
     kind: str
     channel: str
     attempts: int
+    until: int = 0
+    """When another worker may take it, by the database's clock in milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,14 @@ class Outbox:
             rows = list(query if self._db.is_sqlite else query.for_update("FOR UPDATE SKIP LOCKED"))
             if rows:
                 table.update(due=now + LEASE_MS).where(table.id.in_([row.id for row in rows])).execute()
-        return [Letter(row.id, row.event, row.incident, row.kind, row.channel, row.attempts) for row in rows]
+        return [Letter(row.id, row.event, row.incident, row.kind, row.channel, row.attempts, now + LEASE_MS) for row in rows]
+
+    def keep(self, letter: Letter) -> bool:
+        """Hold a letter for another minute, right before it is sent; False where another worker has taken it meanwhile."""
+        table = self._t.outbox
+        with self._db.transaction():
+            query = table.update(due=self._db.now_ms() + LEASE_MS)
+            return bool(query.where(table.id == letter.id, table.state == "pending", table.due == letter.until).execute())
 
     def sent(self, letter: Letter, state: str = "sent") -> None:
         """Mark a letter as sent, or as told in a summary."""

@@ -298,6 +298,19 @@ def test_events_reach_the_outbox_with_the_step(store):
     assert store.outbox.take() == []
 
 
+def test_letter_that_another_worker_took_is_not_sent(store):
+    """A worker that slept with a letter in its hands notices before sending that another one has it by now."""
+    (line,), _ = receive(store, alert())
+    held = claim(store, line["id"])
+    commit(store, held, move(held.incident, Status.ESCALATED, Reason.NO_ENTRY, "nothing fits", wait_s=FOREVER))
+    (slept,) = store.outbox.take()
+    table = store.db.tables.outbox
+    table.update(due=table.due - 120_000).execute()  # two minutes later
+    (taken,) = store.outbox.take()
+    assert not store.outbox.keep(slept)
+    assert store.outbox.keep(taken)
+
+
 def test_a_broken_step_leaves_the_incident_with_a_person(store):
     """A handler's bug leaves the incident escalated with its error, not in a loop."""
     (line,), _ = receive(store, alert())
