@@ -17,6 +17,7 @@ from rich.table import Table
 
 from bench import parts
 from bench.figures import Figure
+from bench.inventory import inventory
 
 RESULTS = Path(__file__).parent / "results.json"
 
@@ -36,6 +37,7 @@ def main() -> None:
         ("waiting approvals", lambda: parts.approvals(10_000 if long else 1000)),
         ("stored incidents", lambda: parts.stored((1000, 10_000, 100_000) if long else (1000, 10_000))),
         ("workers", lambda: parts.workers(400 if long else 200)),
+        ("inventory", inventory),
         ("plays", lambda: parts.plays(9)),
     ]
     console, figures, begun = Console(), [], time.monotonic()

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from orchestrator.errors import InventoryError
 from orchestrator.model import Host, target_of
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-_TIMEOUT_S = 60.0
+_TIMEOUT_S = 180.0
 FAILED_S = 5.0
 """How long a failure is believed while no file changes."""
 _OWN_NAME = re.compile(r"\{\{\s*inventory_hostname\s*\}\}")
@@ -37,6 +37,13 @@ class Inventory:
     """Group → its hosts, those of nested groups too; `all` holds every host."""
     problems: tuple[str, ...] = ()
     """What was left out, and why."""
+    _indexes: dict[str, HostIndex] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def index(self, instance_variable: str) -> HostIndex:
+        """Return the index over the hosts by a variable, made on first use."""
+        if instance_variable not in self._indexes:
+            self._indexes[instance_variable] = HostIndex(self.hosts, instance_variable)
+        return self._indexes[instance_variable]
 
 
 def load(paths: Iterable[Path | str], *, vault_password_file: str = "", python: str = sys.executable) -> Inventory:
@@ -133,17 +140,20 @@ def _parse(said: Mapping[str, Any]) -> Inventory:
     names = sorted(set(variables).union(*members.values()) if members else set(variables))
     good = [name for name in names if _NAME.fullmatch(name)]
     problems = [
-        f"the host {name!r} is left out: a host's name holds letters, digits, '_', '.' and '-' only" for name in names if name not in good
+        f"the host {name!r} is left out: a host's name holds letters, digits, '_', '.' and '-' only"
+        for name in names
+        if not _NAME.fullmatch(name)
     ]
     members["all"] = set(names)
     clashing = sorted(set(good).intersection(members))
     problems += [f"the host {name!r} is left out: a group has the same name" for name in clashing]
-    kept = [name for name in good if name not in clashing]
+    kept = [name for name in good if name not in set(clashing)]
     groups = {group: tuple(name for name in kept if name in held) for group, held in sorted(members.items())}
-    hosts = {
-        name: Host(name, tuple(group for group, held in groups.items() if name in held and group != "all"), variables.get(name, {}))
-        for name in kept
-    }
+    of_host: dict[str, list[str]] = {name: [] for name in kept}
+    for group, held_by in groups.items():
+        for name in held_by if group != "all" else ():
+            of_host[name].append(group)
+    hosts = {name: Host(name, tuple(of_host[name]), variables.get(name, {})) for name in kept}
     return Inventory(hosts, groups, tuple(problems))
 
 
@@ -258,24 +268,50 @@ def host_for(inventory: Inventory, labels: Mapping[str, str], instance_variable:
     machine = target_of(labels)
     if not whole or not machine:
         return None
-    for candidates in _candidates(inventory, whole, machine, instance_variable):
-        if len(candidates) > 1:
-            names = ", ".join(sorted(host.name for host in candidates))
-            raise InventoryError(f"{whole!r} could be any of {names}. Mend: set {instance_variable} on the host that is meant.")
-        if candidates:
-            return candidates[0]
+    for names in inventory.index(instance_variable).candidates(whole, machine):
+        if len(names) > 1:
+            raise InventoryError(
+                f"{whole!r} could be any of {', '.join(sorted(names))}. Mend: set {instance_variable} on the host that is meant."
+            )
+        if names:
+            return inventory.hosts[names[0]]
     return None
 
 
-def _candidates(inventory: Inventory, whole: str, machine: str, instance_variable: str) -> Iterable[list[Host]]:
-    """Yield, rule by rule, the hosts that the rule finds."""
-    hosts = inventory.hosts.values()
-    yield [host for host in hosts if whole in _texts(host, instance_variable)]
-    yield [inventory.hosts[whole]] if whole in inventory.hosts else []
-    yield [inventory.hosts[machine]] if machine in inventory.hosts else []
-    yield [host for host in hosts if host.variables.get("ansible_host") == machine]
-    if "." not in machine:
-        yield [host for host in hosts if host.name.split(".", 1)[0] == machine]
+class HostIndex:
+    """Finds hosts by what an alert's label may say, without looking at each.
+
+    Args:
+        hosts: name → host.
+        instance_variable: the host variable that names the host's `instance` label.
+    """
+
+    def __init__(self, hosts: Mapping[str, Host], instance_variable: str) -> None:
+        self._hosts = hosts
+        self._by_instance: dict[str, list[str]] = {}
+        self._by_address: dict[str, list[str]] = {}
+        self._by_short_name: dict[str, list[str]] = {}
+        for name, host in hosts.items():
+            for text in dict.fromkeys(_texts(host, instance_variable)):
+                self._by_instance.setdefault(text, []).append(name)
+            address = host.variables.get("ansible_host")
+            if isinstance(address, str):
+                self._by_address.setdefault(address, []).append(name)
+            self._by_short_name.setdefault(name.split(".", 1)[0], []).append(name)
+
+    def candidates(self, whole: str, machine: str) -> Iterator[list[str]]:
+        """Yield, rule by rule, the names of the hosts that the rule finds.
+
+        Args:
+            whole: the label.
+            machine: its machine part.
+        """
+        yield self._by_instance.get(whole, [])
+        yield [whole] if whole in self._hosts else []
+        yield [machine] if machine in self._hosts else []
+        yield self._by_address.get(machine, [])
+        if "." not in machine:
+            yield self._by_short_name.get(machine, [])
 
 
 def _texts(host: Host, variable: str) -> list[str]:

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -18,8 +18,9 @@ import click
 from orchestrator.cli.command import Verb, pass_session
 from orchestrator.cli.render import Table
 from orchestrator.cli.session import Session
-from orchestrator.errors import OrchestratorError
-from orchestrator.model import target_of
+from orchestrator.errors import InventoryError, OrchestratorError
+from orchestrator.inventory import Inventory, host_for
+from orchestrator.model import Host
 
 if TYPE_CHECKING:
     from orchestrator.app import Orchestrator
@@ -142,20 +143,34 @@ def inventory(program: Orchestrator, settings: Settings) -> Iterator[Finding]:
         targets = {target["labels"].get("instance", "") for target in answer.json()["data"]["activeTargets"]} - {""}
     except (OSError, ValueError, KeyError, TypeError):
         return  # told under prometheus
-    known = {name for host in hosts for name in names(host.name, host.variables, settings.inventory.instance_variable)}
-    unmapped = sorted(target for target in targets if target not in known and target_of({"instance": target}) not in known)
+    yield from targets_of(targets, hosts, settings.inventory.instance_variable)
+
+
+def targets_of(targets: set[str], hosts: Sequence[Host], instance_variable: str) -> Iterator[Finding]:
+    """Compare Prometheus' targets with the inventory, exactly as an alert's label is read.
+
+    Args:
+        targets: the `instance` labels of the active targets.
+        hosts: the inventory's hosts.
+        instance_variable: the host variable that names the host's `instance` label.
+    """
+    known = Inventory({host.name: host for host in hosts})
+    unmapped, ambiguous = [], []
+    for target in sorted(targets):
+        try:
+            if host_for(known, {"instance": target}, instance_variable) is None:
+                unmapped.append(target)
+        except InventoryError as error:
+            ambiguous.append(str(error).split(" Mend:")[0])
     if unmapped:
-        mend = f"give each host its `{settings.inventory.instance_variable}`; alerts of the others go to a person"
+        mend = f"give each host its `{instance_variable}`; alerts of the others go to a person"
         yield Finding("targets", WARN, f"Prometheus watches what is no inventory host: {_some(unmapped)}", mend)
-    else:
+    if ambiguous:
+        yield Finding(
+            "targets", WARN, " ".join(ambiguous[:NAMED]), f"set `{instance_variable}` on the host that is meant; it is never guessed"
+        )
+    if not unmapped and not ambiguous:
         yield Finding("targets", OK, f"all {len(targets)} targets of Prometheus are inventory hosts")
-
-
-def names(name: str, variables: Mapping[str, Any], instance_variable: str) -> list[str]:
-    """Return by which `instance` labels a host is found: its variable, its name, its address, its short name."""
-    named = variables.get(instance_variable, [])
-    several = named if isinstance(named, list | tuple) else [named]
-    return [name, str(variables.get("ansible_host", name)), name.split(".", 1)[0], *(str(item) for item in several)]
 
 
 # ---------------------------------------------------------------- what is outside

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -204,3 +205,50 @@ def test_a_variable_may_name_the_host_itself_and_be_unsafe(tmp_path):
     assert host is not None
     assert host.name == "b"
     assert host.allows("recoverable_services", "x{{")
+
+
+def test_vault_variables_are_read_with_the_password_file(tmp_path):
+    """A variable that is encrypted in the inventory's folder is plain inside, and without the password nothing is half read."""
+    password = tmp_path / "password"
+    password.write_text("correct horse\n")
+    place = write(tmp_path / "inventory").parent
+    secret = place / "group_vars/web.yml"
+    secret.parent.mkdir()
+    secret.write_text("service_ports: {nginx: 8443}\n")
+    program = str(Path(sys.executable).with_name("ansible-vault"))
+    environment = {**os.environ, "ANSIBLE_HOME": str(tmp_path / "home")}
+    subprocess.run(
+        [program, "encrypt", "--vault-password-file", str(password), str(secret)], env=environment, capture_output=True, check=True
+    )
+    assert "nginx" not in secret.read_text()
+    found = inventory.load([place], vault_password_file=str(password))
+    assert found.hosts["web2"].variables["service_ports"] == {"nginx": 8443}
+    with pytest.raises(InventoryError):
+        inventory.load([place])
+
+
+def test_a_folder_may_mix_files_and_scripts(tmp_path):
+    """Whatever Ansible reads together is one inventory: a file, and a script that tells its hosts."""
+    place = write(tmp_path / "inventory").parent
+    script = place / "dynamic.py"
+    said = {"cloud": {"hosts": ["vm1"]}, "_meta": {"hostvars": {"vm1": {"prometheus_instance": "vm1:9100"}}}}
+    script.write_text(f"#!{sys.executable}\nprint({json.dumps(said)!r})\n")
+    script.chmod(0o755)
+    found = inventory.load([place])
+    assert found.groups["cloud"] == ("vm1",)
+    assert inventory.host_for(found, {"instance": "vm1:9100"}).name == "vm1"
+    assert inventory.host_for(found, {"instance": "web1:9100"}).name == "web1.example.org"
+
+
+def test_ten_thousand_hosts_are_taken_in_and_found():
+    """A large inventory costs no more per host than a small one: every host has its groups and is found by each of its names."""
+    names = [f"host{n}.example.org" for n in range(10_000)]
+    variables = {name: {"ansible_host": f"10.0.{n >> 8}.{n & 255}", "prometheus_instance": f"h{n}:9100"} for n, name in enumerate(names)}
+    groups = {f"g{g}": {"hosts": names[g::20]} for g in range(20)}
+    found = inventory._parse({"_meta": {"hostvars": variables}, **groups, "site": {"children": list(groups)}})
+    assert len(found.hosts) == 10_000
+    for n in range(0, 10_000, 7):
+        assert found.hosts[names[n]].groups == (f"g{n % 20}", "site")
+        for label in (f"h{n}:9100", names[n], f"{names[n]}:9256", f"10.0.{n >> 8}.{n & 255}:9100", f"host{n}"):
+            assert inventory.host_for(found, {"instance": label}).name == names[n]
+    assert inventory.host_for(found, {"instance": "host10000:9100"}) is None

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli.decide import read_cases, webhook
-from orchestrator.cli.doctor import clock, data_dir, names
+from orchestrator.cli.doctor import clock, data_dir, targets_of
 from orchestrator.errors import UsageError
+from orchestrator.model import Host
 from orchestrator.shipped import folder as shipped
 
 HOSTS = """\
@@ -94,10 +95,19 @@ def test_doctor_compares_clocks(seconds, state):
     assert clock(seconds).state == state
 
 
-def test_names_by_which_a_host_is_found():
-    """A host is found by its variable, name, address and short name."""
-    found = names("web1.example.org", {"ansible_host": "10.0.0.1", "prometheus_instance": "web1:9100"}, "prometheus_instance")
-    assert {"web1.example.org", "web1", "10.0.0.1", "web1:9100"} <= set(found)
+def test_targets_are_read_as_an_alert_s_label_is():
+    """Doctor names the targets that no host stands behind, and those that several could: neither is guessed."""
+    hosts = [
+        Host("web1.example.org", (), {"ansible_host": "10.0.0.1", "prometheus_instance": "web1:9100"}),
+        Host("web2.a.example.org", (), {}),
+        Host("web2.b.example.org", (), {}),
+    ]
+    good = {"web1:9100", "10.0.0.1:9256", "web1.example.org:80"}
+    (fine,) = targets_of(good, hosts, "prometheus_instance")
+    assert (fine.state, fine.detail) == ("ok", "all 3 targets of Prometheus are inventory hosts")
+    unmapped, ambiguous = targets_of({*good, "web9:9100", "web2:9100"}, hosts, "prometheus_instance")
+    assert (unmapped.state, "web9:9100" in unmapped.detail, "web2" in unmapped.detail) == ("warn", True, False)
+    assert (ambiguous.state, "web2.a.example.org, web2.b.example.org" in ambiguous.detail) == ("warn", True)
 
 
 def test_catalogue_list_show_lint_test_docs(call, work: Path):
