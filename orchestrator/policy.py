@@ -199,9 +199,10 @@ def not_covered(
 # ---------------------------------------------------------------- what denies
 
 
-def _fires(proposal: Proposal, _entry: Entry, facts: Facts, _limits: Limits) -> Guard:
-    # A person may start a play without any alert; then a person is asked, see `_confirmed`.
-    if facts.firing is False and proposal.agreement is not Agreement.PERSON:
+def _fires(_proposal: Proposal, _entry: Entry, facts: Facts, _limits: Limits) -> Guard:
+    # A play that a person starts without any alert cannot be confirmed (None) and is asked about, see `_confirmed`; an alternative that a
+    # person chose for an alert stands and falls with that alert.
+    if facts.firing is False:
         return Guard("firing", ok=False, detail="Monitoring says that the alert does not fire any more.", reason=Reason.NOT_FIRING)
     return Guard("firing", ok=True, detail="Monitoring does not say that the alert is over.")
 
@@ -295,9 +296,7 @@ def _agreed(proposal: Proposal, _entry: Entry, _facts: Facts, limits: Limits) ->
 def _confirmed(_proposal: Proposal, _entry: Entry, facts: Facts, _limits: Limits) -> Guard:
     if facts.firing:
         return Guard("confirmed", ok=True, detail="Monitoring says that the alert fires.")
-    said = (
-        "Monitoring says that no such alert fires." if facts.firing is False else "Monitoring could not be asked whether the alert fires."
-    )
+    said = "The alert is over." if facts.firing is False else "Monitoring could not be asked whether the alert fires."
     return Guard("confirmed", ok=False, detail=said, reason=Reason.CANNOT_CONFIRM)
 
 

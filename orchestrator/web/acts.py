@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from flask import Blueprint, Response, jsonify, request, url_for
@@ -98,7 +98,7 @@ class Until(Body):
         if (self.until is None) == (self.minutes is None):
             raise InvalidRequest("until: give either until or minutes.")
         try:
-            return self.until if self.until is not None else now + timedelta(minutes=self.minutes or 0)
+            return self.until.astimezone(UTC) if self.until is not None else now + timedelta(minutes=self.minutes or 0)
         except OverflowError:
             raise InvalidRequest("until: is too far away.") from None
 

@@ -166,10 +166,16 @@ def test_high_risk_needs_two_people() -> None:
 
 
 def test_a_persons_own_choice_needs_no_alert() -> None:
-    """What a person starts is always asked about, and is not called over because nothing fires."""
+    """What a person starts without an alert cannot be confirmed and is always asked about."""
     own = replace(PROPOSAL, agreement=Agreement.PERSON, proposer="anna")
-    verdict = judge(own, ENTRY, replace(GOOD, firing=False), Limits())
+    verdict = judge(own, ENTRY, replace(GOOD, firing=None), Limits())
     assert (verdict.effect, verdict.reasons) == (Effect.ASK, (Reason.PERSON_CHOICE, Reason.CANNOT_CONFIRM))
+
+
+def test_a_choice_for_an_alert_ends_with_it() -> None:
+    """What a person chose for an alert is denied like anything else once monitoring says that the alert is over."""
+    own = replace(PROPOSAL, agreement=Agreement.PERSON, proposer="anna")
+    assert judge(own, ENTRY, replace(GOOD, firing=False), Limits()).reasons == (Reason.NOT_FIRING,)
 
 
 @pytest.mark.parametrize(

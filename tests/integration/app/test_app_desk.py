@@ -322,3 +322,14 @@ def test_own_choice_needs_a_person_all_the_same(desk):
     after = desk.walk(incident.id)
     assert Reason.PERSON_CHOICE in after.verdict.reasons
     assert desk.plays.of(RunKind.APPLY) == []
+
+
+def test_chosen_alternative_does_not_outlive_its_alert(desk):
+    """An alternative that was chosen and approved does not run once monitoring says that the alert is over."""
+    incident, approval = desk.ask()
+    desk.program.choose(approval, OLGA, "reload_service", "a reload is enough")
+    fresh = desk.program.approval(desk.walk(incident.id).approval)
+    desk.program.approve(fresh.id, BEN, fresh.digest)
+    desk.monitoring.fires = False
+    assert desk.walk(incident.id).status is Status.CLEARED
+    assert desk.plays.of(RunKind.APPLY) == []
