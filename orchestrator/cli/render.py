@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -182,8 +182,14 @@ def watching() -> Iterator[Callable[[Page], None]]:
 
 
 @contextmanager
-def following(title: str, usual_s: float | None) -> Iterator[Callable[[str], None]]:
-    """Give a function that prints one line; on a terminal a bar against the usual duration moves below the lines."""
+def following(title: str, usual_s: float | None, began: str | None = None) -> Iterator[Callable[[str], None]]:
+    """Give a function that prints one line; on a terminal a bar against the usual duration moves below the lines.
+
+    Args:
+        title: stands before the bar.
+        usual_s: how long it usually takes; None: nobody knows.
+        began: ISO time at which it began; None: now.
+    """
     if not sys.stdout.isatty():
         yield lambda line: print(plain(line), flush=True)
         return
@@ -191,15 +197,17 @@ def following(title: str, usual_s: float | None) -> Iterator[Callable[[str], Non
     from rich.progress_bar import ProgressBar
     from rich.text import Text
 
+    spent_s = max(0.0, (datetime.now(UTC) - datetime.fromisoformat(began)).total_seconds()) if began else 0.0
+
     class Usual(ProgressColumn):
         def render(self, task: Task) -> ProgressBar:
-            elapsed = task.elapsed or 0.0
+            elapsed = spent_s + (task.elapsed or 0.0)
             return ProgressBar(total=usual_s, completed=min(elapsed, usual_s or 0.0), width=30, pulse=usual_s is None)
 
     class Spent(ProgressColumn):
         def render(self, task: Task) -> Text:
             usual = f" of usually {usual_s:.0f} s" if usual_s else ""
-            return Text(f"{task.elapsed or 0.0:.0f} s{usual}")
+            return Text(f"{spent_s + (task.elapsed or 0.0):.0f} s{usual}")
 
     with Progress(TextColumn("{task.description}", markup=False), Usual(), Spent(), console=console(), transient=True) as bar:
         bar.add_task(plain(title), total=usual_s)

@@ -76,7 +76,7 @@ def tail(session: Session, id: str, follow: bool, hosts: tuple[str, ...], kinds:
         if session.json:
             session.show_lines((event, "") for event in wanted)
         else:
-            with following(id, _usual_s(client, found)) as line:
+            with following(id, _usual_s(client, found), found.get("started_at")) as line:
                 for event in wanted:
                     line(_line(event))
         found = client.get(path)

@@ -203,3 +203,29 @@ def test_grant_that_waits_is_202(client, bearer, fake):
     confirmed = client.post("/api/v1/grants/grant1/confirm", json={"digest": "d"}, headers=bearer("approver"))
     assert confirmed.json["state"] == "active"
     conforms(client, bearer, "post", "/api/v1/grants/{id}/confirm", confirmed)
+
+
+# ---------------------------------------------------------------- what a page does, a program can do
+
+SESSION_ONLY = {"/theme", "/login", "/logout", "/mail/<token>", "/slack/actions", "/alert"}
+"""They are about one browser's session, or are answers to others' protocols."""
+CALLED = {
+    "/incidents/<id>/<verb>": "POST /api/v1/incidents/<id>/take",
+    "/grants/<id>/revoke": "DELETE /api/v1/grants/<id>",
+    "/catalogue/<id>/start": "POST /api/v1/runs",
+}
+"""Forms whose call goes by another name."""
+
+
+def test_every_form_of_a_page_is_a_call_of_the_api(shared_app):
+    """For each form that a page posts there is a described call of the API that does the same."""
+    rules = list(shared_app.url_map.iter_rules())
+    described = {
+        f"{method} {rule.rule}"
+        for rule in rules
+        for method in rule.methods or ()
+        if hasattr(shared_app.view_functions[rule.endpoint], "described")
+    }
+    forms = {rule.rule for rule in rules if "POST" in (rule.methods or ()) and not rule.rule.startswith("/api/")} - SESSION_ONLY
+    assert {"/approvals/<id>/approve", "/pause"} <= forms
+    assert {form for form in forms if CALLED.get(form, f"POST /api/v1{form}") not in described} == set()
