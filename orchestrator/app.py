@@ -160,7 +160,7 @@ class Orchestrator(Acting):
         self.channels = {channel.name: channel for channel in make_channels(settings, self.session_key)}
         self.store = Store(settings.database_url(), synchronous=settings.database.synchronous, route=self._route)
         self._open_database()
-        self._catalogue = CatalogueCache(Path(settings.catalogue.path), Path(settings.catalogue.roles))
+        self._catalogue = CatalogueCache(Path(settings.catalogue.path), Path(settings.catalogue.roles), fresh_s=CATALOGUE_FRESH_S)
         self._inventory = make_inventory(settings)
         self.prometheus, self.alertmanager = make_monitoring(settings)
         monitoring = make_sources(settings, self.prometheus)
@@ -496,6 +496,8 @@ REPORT = "report:"
 """Name of the flags in which each worker says what is degraded."""
 REPORTED_S = 60.0
 """Age above which such a report says nothing any more."""
+CATALOGUE_FRESH_S = 0.5
+"""How long a look at the catalogue's files holds; what a run executes is looked at anew, by its digest."""
 READY_SWEEP_S = timedelta(seconds=30).total_seconds()
 
 

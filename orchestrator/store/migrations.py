@@ -56,6 +56,8 @@ def _to_2(change: Change) -> None:
     change.index("outbox", "channel", "created_at")
     change.index("incident", "priority", "run_at")
     change.index("incident", "blocked_by")
+    change.index("incident", "parent")
+    change.index("incident", "alertname", "id")
     change.index("incident", "status", "firing", "target")
     change.table("standing_grant")
     change.table("autonomy")

@@ -156,9 +156,8 @@ class Rows:
         """Return fingerprint → (incident id, firing) of open and suppressed incidents."""
         table = self._t.incident
         with self._db.reading():
-            query = table.select(table.id, table.fingerprint, table.firing).where(
-                table.open_key.is_null(False) | ((table.status == Status.SUPPRESSED) & table.firing)
-            )
+            held = table.status.in_(OPEN_VALUES) | ((table.status == Status.SUPPRESSED) & table.firing)
+            query = table.select(table.id, table.fingerprint, table.firing).where(table.status.in_([*OPEN_VALUES, Status.SUPPRESSED]), held)
             return {row.fingerprint: (row.id, row.firing) for row in list(query)}
 
     def alerts(self, **asked: Any) -> tuple[list[AlertRecord], str]:

@@ -92,6 +92,8 @@ def make_tables(db: Database) -> Tables:
                 (("run_at", "lease"), False),
                 (("priority", "run_at"), False),
                 (("blocked_by",), False),
+                (("parent",), False),
+                (("alertname", "id"), False),
                 (("fingerprint", "id"), False),
                 (("status", "id"), False),
                 (("status", "firing", "target"), False),

@@ -71,3 +71,15 @@ def test_the_shipped_catalogue_loads(repository):
     """What comes with the program is never broken."""
     catalogue = load(repository / "playbooks", repository / "roles")
     assert catalogue.broken == ()
+
+
+def test_a_look_holds_for_a_moment(shop):
+    """Where many ask, the files are looked at now and then, and a change is found at the next look."""
+    now = [0.0]
+    cache = CatalogueCache(shop.path, shop.roles, fresh_s=0.5, clock=lambda: now[0])
+    first = cache.get()
+    (shop.path / "dropped_in").mkdir()
+    now[0] = 0.4
+    assert cache.get() is first
+    now[0] = 0.6
+    assert cache.get() is not first
