@@ -207,8 +207,8 @@ def test_grant_that_waits_is_202(client, bearer, fake):
 
 # ---------------------------------------------------------------- what a page does, a program can do
 
-SESSION_ONLY = {"/theme", "/login", "/logout", "/mail/<token>", "/slack/actions", "/alert"}
-"""They are about one browser's session, or are answers to others' protocols."""
+SESSION_ONLY = {"/theme", "/login", "/logout", "/account/password", "/account/sessions", "/mail/<token>", "/slack/actions", "/alert"}
+"""They are about one browser's session and who sits there, which a token has not, or are answers to others' protocols."""
 CALLED = {
     "/incidents/<id>/<verb>": "POST /api/v1/incidents/<id>/take",
     "/grants/<id>/revoke": "DELETE /api/v1/grants/<id>",
