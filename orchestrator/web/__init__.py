@@ -9,7 +9,7 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import BadRequest
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from orchestrator.web import acts, api, autonomy, forms, frame, mailed, oidc, problems, slack, words
+from orchestrator.web import account, acts, api, autonomy, forms, frame, mailed, oidc, problems, slack, words
 from orchestrator.web.events import Streams
 
 if TYPE_CHECKING:
@@ -55,7 +55,9 @@ def create_app(orchestrator: Orchestrator) -> Flask:
     app.before_request(_refuse_nul)
     app.after_request(_secure)
     problems.register(app)
-    for routes in (api.routes, acts.routes, autonomy.routes, slack.routes, forms.routes, oidc.routes, mailed.routes):
+    for routes in dict.fromkeys(
+        (account.routes, api.routes, acts.routes, autonomy.routes, slack.routes, forms.routes, oidc.routes, mailed.routes)
+    ):
         app.register_blueprint(routes)
     frame.register(app)
     oidc.register(app, orchestrator.settings.oidc)

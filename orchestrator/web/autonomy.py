@@ -32,7 +32,7 @@ class Answered(Body):
 
 
 @routes.get("/api/v1/autonomy")
-@call(Call("What has been earned: alert × entry × group with its record", Role.VIEWER, list[dict[str, Any]]))
+@call(Call("What has been earned: alert × entry × group with its record", Role.VIEWER, dict[str, Any], page=True))
 def table() -> Response:
     """List every line with its record, the best first."""
     return jsonify({"items": plain(list[dict[str, Any]], facade().autonomy()), "next": None})

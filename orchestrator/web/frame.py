@@ -70,7 +70,15 @@ def theme() -> str:
 def _frame() -> dict[str, Any]:
     """Return what every page shows around its content."""
     actor = g.get("actor")
-    found: dict[str, Any] = {"actor": actor, "paused": "", "csrf": auth.csrf_token, "theme": theme(), "needing": 0, "asked_now": 0}
+    found: dict[str, Any] = {
+        "actor": actor,
+        "paused": "",
+        "csrf": auth.csrf_token,
+        "theme": theme(),
+        "seen": g.get("seen", 0),
+        "needing": 0,
+        "asked_now": 0,
+    }
     if actor is None:
         return {**found, "may": lambda _role: False}
     try:

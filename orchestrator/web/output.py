@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -106,7 +107,10 @@ def hosts(run: Run, events: Iterable[RunEvent]) -> list[HostState]:
 
 
 def _bare(event: RunEvent) -> str:
-    return event.text.strip().partition("\n")[0]
+    """Return the name in Ansible's own line: `PLAY [Write the page] ****`."""
+    line = event.text.strip().partition("\n")[0]
+    named = re.fullmatch(r"(?:PLAY|TASK|RUNNING HANDLER) \[(.*)\] \**", line)
+    return named[1] if named else line
 
 
 def _parts(event: RunEvent) -> tuple[tuple[str, str], ...]:

@@ -51,6 +51,8 @@ def _let_in() -> Any:
     auth.remember(actor, Role.VIEWER)
     if request.method == "POST":
         auth.check_csrf()
+    else:
+        g.seen = facade().changes(0)  # before anything is read: what happens meanwhile makes the page look again
     return None
 
 

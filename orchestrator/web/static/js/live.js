@@ -68,6 +68,7 @@ export async function refresh() {
     if (answer.redirected && new URL(answer.url).pathname === "/login") { location.assign(answer.url); return; }
     if (!answer.ok) return;
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    document.body.dataset.seen = page.body.dataset.seen;
     endQuestion(page);
     const parts = [...document.querySelectorAll("[data-live-part]")];
     const fresh = [...page.querySelectorAll("[data-live-part]")];
@@ -97,17 +98,16 @@ export async function refresh() {
   }
 }
 
-let source = null, polling = 0, first = true;
+let source = null, polling = 0;
 
 // One connection tells that something has changed; while a run is followed, its own stream takes the place.
-export function followChanges(atOnce) {
+export function followChanges() {
   stopChanges();
-  first = !atOnce;
   source = new EventSource("/api/v1/changes");
   source.addEventListener("open", () => { showState("live", "live"); clearInterval(polling); polling = 0; });
-  source.addEventListener("change", () => {
-    if (first) { first = false; return; }
-    refresh();
+  // The page carries the number of the newest event it was made with: what came between then and now is not missed.
+  source.addEventListener("change", (event) => {
+    if (JSON.parse(event.data).id > Number(document.body.dataset.seen)) refresh();
   });
   source.addEventListener("error", () => {
     if (source?.readyState !== EventSource.CLOSED) { showState("connecting again", "lost"); return; }

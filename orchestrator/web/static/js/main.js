@@ -25,19 +25,19 @@ listenToKeys();
 mindForms();
 
 // What the page follows: the run that is on it while it goes on, else the news that something changed.
-function follow(atOnce) {
+function follow() {
   const run = document.querySelector("[data-run]:not([data-run=''])");
   if (run) {
     stopChanges();
-    followRun(run, () => { if ("live" in document.body.dataset) { run.dataset.run = ""; follow(true); } else location.reload(); });
-  } else if ("live" in document.body.dataset) followChanges(atOnce);
+    followRun(run, () => { if ("live" in document.body.dataset) { run.dataset.run = ""; follow(); } else location.reload(); });
+  } else if ("live" in document.body.dataset) followChanges();
 }
 
 for (const list of document.querySelectorAll(".stream")) listenToTools(list);
-follow(false);
+follow();
 document.addEventListener("refreshed", () => {
   const run = document.querySelector("[data-run]:not([data-run=''])");
-  if (run && !run.dataset.followed) { listenToTools(run); follow(false); }
+  if (run && !run.dataset.followed) { listenToTools(run); follow(); }
 });
 addEventListener("pagehide", () => { stopChanges(); stopRun(); });
 // Back from another page: the browser may show what stood here before.

@@ -15,6 +15,12 @@ function word(kind) {
   return WORST.includes(kind) ? kind : "output";
 }
 
+// The name in Ansible's own line: `PLAY [Write the page] ****`.
+function bare(text) {
+  const line = text.trim().split("\n")[0];
+  return /^(?:PLAY|TASK|RUNNING HANDLER) \[(.*)\] \**$/.exec(line)?.[1] ?? line;
+}
+
 function lastTask(list) {
   return list.querySelector(".tasks > details:last-of-type");
 }
@@ -58,8 +64,8 @@ function tellHost(host, kind, task) {
 }
 
 function take(list, line) {
-  if (line.kind === "play") list.querySelector(".tasks").append(node("h3", "", line.task || line.text));
-  else if (line.kind === "task") addTask(list, line.task);
+  if (line.kind === "play") list.querySelector(".tasks").append(node("h3", "", line.task || bare(line.text)));
+  else if (line.kind === "task") addTask(list, line.task || bare(line.text));
   else if (line.kind !== "stats") addLine(list, line);
 }
 
