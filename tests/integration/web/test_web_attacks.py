@@ -213,6 +213,23 @@ def test_a_new_password_ends_the_other_sessions(app, program):
     assert first.get("/system").status_code == 303
 
 
+def test_ones_own_password(app, program):
+    """Changing it needs the present one, keeps this session, and ends the others; what does not fit changes nothing."""
+    first, second = app.test_client(), app.test_client()
+    log_in(first, "mia")
+    log_in(second, "mia")
+    form = {"csrf": csrf(first, "/account"), "current": "correct horse", "password": "correct horse", "again": "correct horse"}
+    for change, status in (({"current": "guess"}, 403), ({"again": "other"}, 422), ({"password": "short", "again": "short"}, 422)):
+        assert first.post("/account/password", data={**form, **change}).status_code == status
+    assert second.get("/system").status_code == 200
+    assert first.post("/account/password", data=form).status_code == 303
+    assert b"1 other sessions have ended" in first.get("/account").data
+    assert second.get("/system").status_code == 303
+    log_in(second, "mia")
+    assert first.post("/account/sessions", data=form).status_code == 303
+    assert second.get("/system").status_code == 303
+
+
 def test_a_session_ends_by_idleness_and_by_age(client, program):
     """Unused for too long, or too old, a session is over, and its row is gone; a program that polls does not keep it alive."""
     table, rules = program.store.db.tables.session, program.settings.login
