@@ -128,6 +128,7 @@ argument_specs:
 """,
     "playbooks/ID/tests/plays/repairs.yml": """---
 about: A service that is down is started, once.
+host: user  # a plain user's folder and supervisor; root: a machine of its own with sshd and services, needs root
 packages: []
 inventory:
   recoverable_services: [nginx]

@@ -144,7 +144,7 @@ def page(entry: Entry) -> str:
 @click.option("--title", default="", help="What it does, in a few words.")
 @click.option("--alert", default="", help="Name of the alert it is for (default: made from the id).")
 @click.option("--service-label", default="service", show_default=True, help="The alert's label that names the service.")
-@click.option("--risk", type=click.Choice([*Risk]), default=Risk.HIGH, show_default=True, help="How much harm it can do.")
+@click.option("--risk", type=click.Choice([str(risk) for risk in Risk]), default="high", show_default=True, help="How much harm it can do.")
 @click.option("--group", default="recoverable", show_default=True, help="The inventory group it acts on.")
 @click.option("--undo", is_flag=True, help="It can be taken back: write undo.yml, too.")
 @pass_session
@@ -177,7 +177,7 @@ def _asked() -> Sketch:
     title = ask("What it does, in a few words", entry.replace("_", " ").capitalize())
     alert = ask("Name of the alert it is for", "".join(part.capitalize() for part in entry.split("_")))
     label = ask("The alert's label that names the service", "service")
-    risk = ask("Risk", Risk.HIGH, type=click.Choice([*Risk]))
+    risk = ask("Risk", "high", type=click.Choice([str(risk) for risk in Risk]))
     group = ask("Inventory group it acts on", "recoverable")
     return Sketch(entry, title, alert, label, Risk(risk), group, click.confirm("Can it be taken back?", default=False, err=True))
 
