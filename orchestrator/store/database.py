@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from playhouse.db_url import connect
 
 from orchestrator.errors import SchemaMismatch, SettingsError, StoreUnavailable
 from orchestrator.store.tables import SCHEMA_VERSION, Tables, append_only, make_tables
+from orchestrator.store.turnstile import Turnstile
 
 ENDING_S = 2
 """How long a program that ends may still have the database open."""
@@ -39,6 +40,7 @@ class Database:
         self.raw: PeeweeDatabase = _open(url, synchronous)
         self.tables: Tables = make_tables(self.raw)
         self._depth = threading.local()
+        self._turnstile = Turnstile() if self.is_sqlite else nullcontext()
         self._trouble = ""
         self._breaks = 0
         """How often a connection was found broken."""
@@ -62,7 +64,7 @@ class Database:
         self._renew()
         self._depth.value = 1
         try:
-            with self.raw.atomic("IMMEDIATE") if self.is_sqlite else self.raw.atomic():
+            with self._turnstile, self.raw.atomic("IMMEDIATE") if self.is_sqlite else self.raw.atomic():
                 yield
         except (OperationalError, InterfaceError) as error:
             self._broken()
