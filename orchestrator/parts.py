@@ -32,6 +32,9 @@ from orchestrator.settings import Section, Settings
 RunPlay = Callable[[str, Mapping[str, Any], tuple[str, ...]], Run]
 Past = Callable[[Alert], list[IncidentSummary]]
 
+FRESH_S = 1.0
+"""How long monitoring's list of what fires may confirm an alert: in a storm it is long, and every incident asks for it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Gathering:
@@ -50,8 +53,10 @@ def make_monitoring(settings: Settings) -> tuple[Prometheus | None, Alertmanager
     """Return the clients of Prometheus and Alertmanager, None for the ones without an address."""
     prometheus, alertmanager = settings.prometheus, settings.alertmanager
     return (
-        Prometheus(prometheus.url, token=prometheus.token.get_secret_value(), timeout_s=prometheus.timeout_s) if prometheus.url else None,
-        Alertmanager(alertmanager.url, token=alertmanager.token.get_secret_value(), timeout_s=alertmanager.timeout_s)
+        Prometheus(prometheus.url, token=prometheus.token.get_secret_value(), timeout_s=prometheus.timeout_s, fresh_s=FRESH_S)
+        if prometheus.url
+        else None,
+        Alertmanager(alertmanager.url, token=alertmanager.token.get_secret_value(), timeout_s=alertmanager.timeout_s, fresh_s=FRESH_S)
         if alertmanager.url
         else None,
     )

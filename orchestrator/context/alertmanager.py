@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from orchestrator.context.http import MAX_BYTES, JsonApi
+from orchestrator.context.recent import Recent
 from orchestrator.model import Alert, AlertStatus
 
 _LONG_AGO = "1970-01-01T00:00:00Z"
@@ -50,9 +51,11 @@ class Alertmanager:
         token: bearer token; empty: none.
         timeout_s: time for one call.
         max_bytes: longest answer that is read.
+        fresh_s: how long the list of what fires may confirm something; 0: each question is asked.
     """
 
-    def __init__(self, url: str, *, token: str = "", timeout_s: float = 5.0, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, url: str, *, token: str = "", timeout_s: float = 5.0, max_bytes: int = MAX_BYTES, fresh_s: float = 0.0) -> None:
+        self._known: Recent[dict[frozenset[tuple[str, str]], ActiveAlert]] = Recent(fresh_s)
         self._api = JsonApi("Alertmanager", url, token=token, timeout_s=timeout_s, max_bytes=max_bytes)
 
     def alerts(self) -> list[ActiveAlert]:
@@ -67,11 +70,19 @@ class Alertmanager:
 
     def firing(self, alert: Alert) -> bool:
         """Return whether an alert with exactly these labels fires, silenced or not."""
-        return any(dict(item.alert.labels) == dict(alert.labels) for item in self.alerts())
+        return self._one(alert) is not None
 
     def silenced(self, alert: Alert) -> tuple[str, ...]:
         """Return the ids of the silences that cover exactly this alert now."""
-        return next((item.silenced_by for item in self.alerts() if dict(item.alert.labels) == dict(alert.labels)), ())
+        one = self._one(alert)
+        return one.silenced_by if one is not None else ()
+
+    def _one(self, alert: Alert) -> ActiveAlert | None:
+        """Return exactly this alert as it stands there, None where it does not fire."""
+        labels, asked_at = frozenset(alert.labels.items()), self._known.now()
+        if (found := (self._known.get() or {}).get(labels)) is not None:
+            return found
+        return self._known.note({frozenset(item.alert.labels.items()): item for item in self.alerts()}, asked_at).get(labels)
 
     def silences(self) -> list[Silence]:
         """Return the silences that are in force now."""

@@ -14,6 +14,7 @@ import yaml
 
 from orchestrator.context import promql
 from orchestrator.context.http import MAX_BYTES, JsonApi
+from orchestrator.context.recent import Recent
 from orchestrator.model import Alert, Rule
 
 
@@ -44,9 +45,12 @@ class Prometheus:
         token: bearer token; empty: none.
         timeout_s: time for one query.
         max_bytes: longest answer that is read.
+        fresh_s: how long the list of what fires, and the list of rules, may confirm something; 0: each question is asked.
     """
 
-    def __init__(self, url: str, *, token: str = "", timeout_s: float = 5.0, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, url: str, *, token: str = "", timeout_s: float = 5.0, max_bytes: int = MAX_BYTES, fresh_s: float = 0.0) -> None:
+        self._firing: Recent[frozenset[frozenset[tuple[str, str]]]] = Recent(fresh_s)
+        self._known: Recent[list[tuple[Rule, list[dict[str, str]]]]] = Recent(fresh_s)
         self._api = JsonApi("Prometheus", url, token=token, timeout_s=timeout_s, max_bytes=max_bytes)
         self._timeout_s = timeout_s
 
@@ -97,7 +101,14 @@ class Prometheus:
         A rule fits if its name is the alert's and its labels are among the alert's; a templated label only has to be there. Of
         several, the one that has this very alert active wins, then the one with the most labels.
         """
-        fitting = [(rule, active) for rule, active in self._rules() if rule.name == alert.name and _fits(rule, alert)]
+        asked_at, known = self._known.now(), self._known.get()
+        if known is not None and (found := self._rule_among(known, alert)) is not None:
+            return found
+        return self._rule_among(self._known.note(list(self._rules()), asked_at), alert)
+
+    @staticmethod
+    def _rule_among(rules: list[tuple[Rule, list[dict[str, str]]]], alert: Alert) -> Rule | None:
+        fitting = [(rule, active) for rule, active in rules if rule.name == alert.name and _fits(rule, alert)]
         own = [rule for rule, active in fitting if any(_within(labels, alert.labels) for labels in active)]
         candidates = own or [rule for rule, _ in fitting]
         if not candidates:
@@ -119,8 +130,11 @@ class Prometheus:
         Raises:
             SourceUnavailable: also where only relabelling could explain the difference, so that nothing can be told.
         """
+        wanted, asked_at = frozenset(alert.labels.items()), self._firing.now()
+        if wanted in (self._firing.get() or ()):
+            return True
         firing = [_labels(item) for item in self.active() if item.get("state") == "firing"]
-        if dict(alert.labels) in firing:
+        if wanted in self._firing.note(frozenset(frozenset(labels.items()) for labels in firing), asked_at):
             return True
         nearly = [labels for labels in firing if labels.get("alertname") == alert.name and _within(labels, alert.labels)]
         if not nearly:
