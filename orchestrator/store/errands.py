@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from orchestrator.model import ApprovalState
@@ -106,12 +108,20 @@ class Errands:
 
     # ------------------------------------------------------------ reminders
 
-    def open_questions(self) -> list[tuple[str, int, int, int]]:
-        """Return open approvals: id, when it was asked and when it expires in milliseconds, and how many reminders were written."""
-        table = self._t.approval
+    def unreminded(self, shares: Sequence[float]) -> list[tuple[str, int, int, int]]:
+        """Return open approvals with a reminder to write: id, when it was asked and when it expires in ms, how many were written.
+
+        Args:
+            shares: when in an approval's time the reminders come, in order; thousands may wait, so the database picks.
+        """
+        table, now = self._t.approval, self._db.now_ms()
+        later = [
+            (table.reminded < number) & ((now - table.created_at) >= (table.expires_at - table.created_at) * share)
+            for number, share in enumerate(shares, start=1)
+        ]
         with self._db.reading():
             query = table.select(table.id, table.created_at, table.expires_at, table.reminded).where(
-                table.state == str(ApprovalState.PENDING), table.expires_at > self._db.now_ms()
+                table.state == str(ApprovalState.PENDING), table.expires_at > now, reduce(or_, later)
             )
             return [(row.id, row.created_at, row.expires_at, row.reminded) for row in list(query)]
 

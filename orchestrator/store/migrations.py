@@ -64,6 +64,7 @@ def _to_2(change: Change) -> None:
     change.column("user", "subject")
     change.column("user", "disabled")
     change.column("approval", "reminded")
+    change.index("approval", "state", "reminded", "expires_at", "created_at")
     change.table("session")
     change.table("errand")
     change.table("posted")

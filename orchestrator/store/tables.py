@@ -204,6 +204,7 @@ def make_tables(db: Database) -> Tables:
 
         class Meta:
             table_name = "approval"
+            indexes = ((("state", "reminded", "expires_at", "created_at"), False),)
 
     class Audit(Base):
         id = AutoField()

@@ -30,7 +30,7 @@ class Reminders:
         if not shares:
             return
         now = self._o.store.db.now_ms()
-        for identity, begun, end, reminded in self._o.store.errands.open_questions():
+        for identity, begun, end, reminded in self._o.store.errands.unreminded(shares):
             due = sum(now >= begun + share * (end - begun) for share in shares)
             if due > reminded and now < end:
                 self._remind(identity, due, len(shares))
