@@ -140,27 +140,43 @@ def test_play_that_ended_while_the_server_was_down(tmp_path):
 
 
 def test_kill_with_everything_below(tmp_path):
-    """Killed together with its play, nobody knows how far that came: a person is asked, and the host stays locked until the answer."""
-    with world(tmp_path, nap_s=20.0) as here:
+    """Killed together with its play, nobody knows how far that came: a person is asked, and the host stays locked until the answer.
+
+    What the killed play left in temporary folders goes with its answer.
+    """
+    with world(tmp_path, nap_s=30.0) as here:
         server = here.serve().start()
         server.alert("a1", host="h0")
-        until(lambda: here.ledger.has("a1", "begin"), what="the play has begun")
-        server.kill()
-        kill_plays(here)
-        server.start()
-        found = server.wait_status("a1", "escalated")
-        assert found["reason"] == "unknown_run"
-        server.alert("b1", name="Auto", host="h0")
+        found = kill_with_play(server, "a1")
+        server.alert("b1", host="h0")
         until(lambda: server.incident("b1")["blocked_by"] == "host:h0", what="the second incident waits for the host")
         assert not here.ledger.has("b1", "begin")
         assert server.post(f"/api/v1/incidents/{found['id']}/close").status_code == 409
-        settled = server.post(f"/api/v1/runs/{found['run']['id']}/settle", {"outcome": "not-done", "reason": "the ledger has no end"})
-        settled.raise_for_status()
-        until(lambda: here.ledger.has("b1", "begin"), what="the host is free")
+        settle(server, found)
+        second = kill_with_play(server, "b1")
         assert [line for line in here.ledger.lines() if line[1] == "a1"] == [(found["run"]["id"], "a1", "begin")]
-        assert server.rows("SELECT count(*) FROM slot WHERE incident = ?", found["id"]) == [(0,)]
-        server.kill()
-        kill_plays(here)
+        assert server.rows("SELECT incident FROM slot WHERE name = 'host:h0'") == [(second["id"],)]
+        settle(server, second)
+        until(lambda: not server.rows("SELECT id FROM run WHERE state != 'done'"), what="both are settled")
+        assert server.rows("SELECT name FROM slot") == []
+        wait_tidy(server)
+
+
+def kill_with_play(server, item):
+    """Kill the server and the play of an item, start it again, and return the incident, which is with a person."""
+    until(lambda: server.world.ledger.has(item, "begin"), what="the play has begun")
+    server.kill()
+    kill_plays(server.world)
+    server.start()
+    found = server.wait_status(item, "escalated")
+    assert found["reason"] == "unknown_run"
+    return found
+
+
+def settle(server, incident):
+    """Say as a person that a run was not done."""
+    body = {"outcome": "not-done", "reason": "the ledger has no end"}
+    server.post(f"/api/v1/runs/{incident['run']['id']}/settle", body).raise_for_status()
 
 
 def kill_plays(here):
