@@ -177,7 +177,7 @@ def slack():
         server.shutdown()
 
 
-@pytest.mark.parametrize("how", some(Cable.CUT, Cable.NONSENSE))
+@pytest.mark.parametrize("how", some(Cable.CUT, Cable.NONSENSE, Cable.SILENT))
 def test_slack_and_mail_are_bad(tmp_path, how):
     """What people must be told waits until Slack and the mail server are well again, and is told once; repairs go on meanwhile."""
     with (
