@@ -80,6 +80,7 @@ class Playing:
 
         def cancelled() -> bool:
             seat.renew()
+            keep.tell()
             return self.stopping() or self.store.incidents.has_signal(incident.id, "cancel")
 
         try:
@@ -138,6 +139,7 @@ class Playing:
         keep = _Stream(self.store, run_id)
 
         def cancelled() -> bool:
+            keep.tell()
             return self.store.incidents.has_signal(incident.id, "cancel", "cancel_run")
 
         try:
@@ -213,6 +215,12 @@ class _Stream:
 
     def __call__(self, event: RunEvent) -> None:
         self._waiting.append(event)
+        self.tell()
+
+    def tell(self) -> None:
+        """Store what has waited long enough; called between events too, or a long task would keep back what came before it."""
+        if not self._waiting:
+            return
         now = self._store.db.now_ms()
         if len(self._waiting) >= BATCH or now - self._since > BATCH_MS:
             self.flush()
