@@ -156,7 +156,9 @@ def test_a_mail_arrives_over_tls_after_login(mail_server: MailServer, certificat
 
 def test_a_subject_with_a_line_break_adds_no_header(plain_mail_server: MailServer) -> None:
     """Whatever a subject holds, it stays one header."""
-    mail(plain_mail_server.port, starttls=False, user="", receivers=("anna@ops.example",)).send(Message("a\r\nBcc: eve@evil.example\n\nbody", "text"))
+    mail(plain_mail_server.port, starttls=False, user="", receivers=("anna@ops.example",)).send(
+        Message("a\r\nBcc: eve@evil.example\n\nbody", "text")
+    )
     (arrived,) = plain_mail_server.box.mails
     assert arrived["Bcc"] is None
     assert arrived["Subject"] == "a Bcc: eve@evil.example body"
