@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,9 +27,10 @@ class Case:
 
 
 def shipped_play_tests() -> list[Case]:
-    """Return the play tests of every shipped entry; a broken entry is another test's business."""
+    """Return the play tests of every shipped entry, or with ORCHESTRATOR_PLAYS=one the first of each; a broken entry is another test's business."""
     found = load(REPOSITORY / "playbooks", REPOSITORY / "roles")
-    return [Case(test, entry) for entry in found.entries.values() for test in play_tests(entry)]
+    most = 1 if os.environ.get("ORCHESTRATOR_PLAYS") == "one" else None
+    return [Case(test, entry) for entry in found.entries.values() for test in play_tests(entry)[:most]]
 
 
 def carry_out(case: Case) -> None:

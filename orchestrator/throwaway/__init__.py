@@ -4,7 +4,7 @@ As root: network namespaces on a bridge, each with processes, a hostname, an ssh
 machine's). Without root: a folder with a supervisor, run by this user. Nothing here knows Ansible or the catalogue.
 """
 
-from orchestrator.throwaway.hosts import HOST_FOLDER, Root, ThrowawayHost, ThrowawayHosts, missing, throwaway_hosts
+from orchestrator.throwaway.hosts import HOST_FOLDER, Root, ThrowawayHost, ThrowawayHosts, missing, networks, throwaway_hosts
 from orchestrator.throwaway.supervised import Supervised, supervised_user, supervisor_configuration, supervisorctl
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "ThrowawayHost",
     "ThrowawayHosts",
     "missing",
+    "networks",
     "supervised_user",
     "supervisor_configuration",
     "supervisorctl",

@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,16 @@ class ThrowawayHost:
     """Its process 1, as seen from here; 0 where it shares this machine's processes."""
     changes: Path = Path("/")
     """The folder in which what was written to its file system shows."""
+    link: str = ""
+    """This machine's end of its cable."""
+
+    def cut(self) -> None:
+        """Pull its cable: packets are lost without a word."""
+        network.ip("link", "set", self.link, "down")
+
+    def join(self) -> None:
+        """Plug its cable in again."""
+        network.ip("link", "set", self.link, "up")
 
     @property
     def prefix(self) -> tuple[str, ...]:
@@ -132,16 +142,10 @@ def throwaway_hosts(names: Sequence[str], root: Root = Root.OVERLAY) -> Iterator
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="hosts-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        token = secrets.token_hex(3)
-        bridge = f"br{token}"
-        prefix = network.bridge(stack, bridge)
+        _, bare = _networks(stack, names, root)
         key = _key(folder / "key")
-        bare = [ThrowawayHost(name, f"{prefix}.{10 + number}", f"ns{token}{number}", root) for number, name in enumerate(names, 1)]
         listed = "".join(f"{host.address} {host.name}\n" for host in bare)
-        hosts = []
-        for number, host in enumerate(bare, 1):
-            network.namespace(stack, host.namespace, link=f"v{token}{number}", onto=bridge, address=host.address)
-            hosts.append(_started(stack, host, folder / host.name, listed))
+        hosts = [_started(stack, host, folder / host.name, listed) for host in bare]
         known = folder / "known_hosts"
         known.write_text("".join(f"{host.address} {(folder / host.name / 'host_key.pub').read_text()}" for host in hosts))
         for host in hosts:
@@ -149,6 +153,32 @@ def throwaway_hosts(names: Sequence[str], root: Root = Root.OVERLAY) -> Iterator
         made = ThrowawayHosts(folder, tuple(hosts), key, known, folder / "hosts.json")
         made.write_inventory()
         yield made
+
+
+@contextmanager
+def networks(names: Sequence[str]) -> Iterator[tuple[str, list[ThrowawayHost]]]:
+    """Make networks of their own and nothing in them; yield this machine's address on the bridge between them, and them.
+
+    Raises:
+        Unavailable: this machine cannot make them; says why.
+    """
+    if os.geteuid() != 0 or not _program("ip"):
+        raise Unavailable("needs root and ip (Debian package iproute2): it makes network namespaces. Mend: provide them.")
+    with ExitStack() as stack:
+        yield _networks(stack, names, Root.SHARED)
+
+
+def _networks(stack: ExitStack, names: Sequence[str], root: Root) -> tuple[str, list[ThrowawayHost]]:
+    token = secrets.token_hex(3)
+    bridge = f"br{token}"
+    prefix = network.bridge(stack, bridge)
+    hosts = [
+        ThrowawayHost(name, f"{prefix}.{10 + number}", f"ns{token}{number}", root, link=f"v{token}{number}")
+        for number, name in enumerate(names, 1)
+    ]
+    for host in hosts:
+        network.namespace(stack, host.namespace, link=host.link, onto=bridge, address=host.address)
+    return f"{prefix}.1", hosts
 
 
 def _key(path: Path) -> Path:
@@ -242,9 +272,8 @@ def _separate(stack: ExitStack, host: ThrowawayHost, folder: Path, listed: str) 
             f"{host.name} did not start: {(folder / 'init.log').read_text().strip()}. Mend: see whether mounting is allowed here."
         )
     said = json.loads(answer)
-    return ThrowawayHost(
-        host.name, host.address, host.namespace, Root(said["root"]), said["pid"], Path(f"/proc/{said['pid']}/fd/{said['changes']}")
-    )
+    changes = Path(f"/proc/{said['pid']}/fd/{said['changes']}")
+    return replace(host, root=Root(said["root"]), pid=said["pid"], changes=changes)
 
 
 def _end(process: subprocess.Popen[str]) -> None:
