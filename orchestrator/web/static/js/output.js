@@ -54,13 +54,29 @@ function addLine(list, line) {
   if (line.host) tellHost(line.host, kind, line.task);
 }
 
-function tellHost(host, kind, task) {
-  for (const row of document.querySelectorAll("[data-host]")) {
-    if (row.dataset.host !== host) continue;
-    row.querySelector("[data-last]").textContent = `${kind}: ${task}`;
-    const count = row.querySelector(`[data-count="${kind}"]`);
-    if (count) count.textContent = String(Number(count.textContent) + 1);
+function addHost(table, host) {
+  const row = node("tr");
+  row.dataset.host = host;
+  const name = node("th", "mono", host), last = node("td", "dim");
+  name.scope = "row";
+  last.dataset.last = "";
+  row.append(name, last);
+  for (const kind of ["ok", "changed", "failed", "unreachable", "skipped"]) {
+    const count = node("td", "num", "0");
+    count.dataset.count = kind;
+    row.append(count);
   }
+  table.append(row);
+  return row;
+}
+
+function tellHost(host, kind, task) {
+  const table = document.querySelector("[data-hosts]");
+  if (!table) return;
+  const row = [...table.querySelectorAll("[data-host]")].find((one) => one.dataset.host === host) ?? addHost(table, host);
+  row.querySelector("[data-last]").textContent = `${kind}: ${task}`;
+  const count = row.querySelector(`[data-count="${kind}"]`);
+  if (count) count.textContent = String(Number(count.textContent) + 1);
 }
 
 function take(list, line) {
