@@ -76,6 +76,9 @@ recordings: packages ## Break three real services, repair them, and write each i
 	@mkdir -p docs/recordings
 	ORCHESTRATOR_RECORDINGS=$(CURDIR)/docs/recordings $(BIN)/python -m pytest -q tests/acceptance/test_nginx_stopped.py tests/acceptance/test_full_disk.py tests/acceptance/test_runaway.py
 
+screenshots: setup ## Write the pictures of the pages into docs/images (needs chromium)
+	@$(BIN)/python tests/browser/make_screenshots.py
+
 clean: ## Remove what was built (not var/, where incidents live)
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .ansible *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -56,6 +56,13 @@ def main(folder: Path, chosen: list[str]) -> int:
     return 0
 
 
+def take_top(page, target: Path) -> None:
+    """Write what a phone shows first, with the bar at its lower edge."""
+    page.set_viewport_size(PHONE)
+    page.screenshot(path=target)
+    shrink(target)
+
+
 def take(page, address: str, name: str, path: str, target: Path) -> None:
     """Write the picture of one page, made small."""
     if name == "login":
@@ -73,6 +80,13 @@ def take(page, address: str, name: str, path: str, target: Path) -> None:
     page.set_viewport_size({"width": width, "height": max(height, 640)})
     page.screenshot(path=target)
     page.set_viewport_size({"width": width, "height": 844})
+    shrink(target)
+    if name == "approval" and width == PHONE["width"]:
+        take_top(page, target.with_name(f"{target.stem}-top.png"))
+
+
+def shrink(target: Path) -> None:
+    """Make a picture small, where a tool for it is installed."""
     if shutil.which("pngquant"):
         subprocess.run(["pngquant", "--force", "--skip-if-larger", "--quality=60-90", "--ext=.png", target], check=False)
     print(target)
