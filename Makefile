@@ -19,7 +19,7 @@ export ANSIBLE_HOME := $(CURDIR)/.ansible
 help: ## Show this help
 	@echo "Recovery orchestrator: from a Prometheus alert to a verified Ansible repair."
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  make demo DEMO_ARGS=--once     end with exit code 0 only if the incident was resolved"
 
