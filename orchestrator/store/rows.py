@@ -113,8 +113,6 @@ class Rows:
         """
         table, limit = self._t.incident, int(asked.get("limit", 100))
         query = table.select(*[field for name, field in table._meta.fields.items() if name != "data"])  # noqa: SLF001 - peewee's documented way
-        if asked.get("status"):
-            query = query.where(table.status.in_([str(status) for status in asked["status"]]))
         for column, name in (
             (table.fingerprint, "fingerprint"),
             (table.alertname, "alertname"),
@@ -128,8 +126,11 @@ class Rows:
             query = query.where(table.created_at >= int(since.timestamp() * 1000))
         if asked.get("cursor"):
             query = query.where(table.id < asked["cursor"])
+        query = query.order_by(table.id.desc()).limit(limit + 1)
         with self._db.reading():
-            rows = list(query.order_by(table.id.desc()).limit(limit + 1))
+            # A query per status reads each from its index's end; one for several would sort everything that ever ended.
+            parts = [query.where(table.status == str(status)) for status in asked.get("status") or ()] or [query]
+            rows = sorted((row for part in parts for row in list(part)), key=lambda row: row.id, reverse=True)[: limit + 1]
         items = [_summary(row) for row in rows[:limit]]
         return items, items[-1].id if len(rows) > limit else ""
 

@@ -391,3 +391,20 @@ def test_chain_events_page_in_order(store):
             store.chain.append("system", Happening("x", data={"n": number}))
     assert [event.data["n"] for event in store.chain.each()] == [0, 1, 2, 3, 4]
     assert [event.id for event in store.chain.latest(2)] == [5, 4]
+
+
+def test_pages_of_several_statuses_are_whole_and_in_order(store):
+    """A filter by several statuses pages through all of them, newest first, nothing twice and nothing left out."""
+    ids = [receive(store, alert(host=f"web{number}"))[0][0]["id"] for number in range(9)]
+    table = store.db.tables.incident
+    with store.db.transaction():
+        for number, identity in enumerate(ids):
+            status = ("resolved", "cleared", "received")[number % 3]
+            table.update(status=status).where(table.id == identity).execute()
+    wanted, cursor, found = (Status.RESOLVED, Status.CLEARED), "", []
+    while True:
+        items, cursor = store.incidents.find(status=wanted, limit=2, cursor=cursor)
+        found += [item.id for item in items]
+        if not cursor:
+            break
+    assert found == sorted((one for number, one in enumerate(ids) if number % 3 != 2), reverse=True)
