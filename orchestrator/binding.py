@@ -126,16 +126,13 @@ class Binding:
 
     def refresh(self, grants: Sequence[StandingGrant]) -> list[StandingGrant]:
         """Return the grants that still hold, and make void those whose entry is not what it was."""
-        kept = []
+        entries = self.catalogue().entries
+        digests = {name: str(self.plays.snapshot(entries[name]).digest) for name in {one.entry for one in grants} if name in entries}
         for grant in grants:
-            entry = self.catalogue().entries.get(grant.entry)
-            if entry is None or str(self.plays.snapshot(entry).digest) != grant.digest:
-                self._make_void(
-                    grant, "gone from the catalogue, or broken" if entry is None else "not what it was when the grant was given"
-                )
-            else:
-                kept.append(grant)
-        return kept
+            if digests.get(grant.entry) != grant.digest:
+                gone = grant.entry not in digests
+                self._make_void(grant, "gone from the catalogue, or broken" if gone else "not what it was when the grant was given")
+        return [grant for grant in grants if digests.get(grant.entry) == grant.digest]
 
     def _not_covered(self, grant: StandingGrant, incident: Incident, entry: Entry) -> str:
         proposal = incident.proposal

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from orchestrator.app import Orchestrator, build
+from orchestrator.catalogue import CatalogueCache
 from orchestrator.errors import SourceUnavailable
 from orchestrator.inventory import Inventory
 from orchestrator.model import Actor, Host, HostDiff, HostStats, Incident, Outcome, Role, Rule, Run, RunKind, RunState, Status
@@ -126,6 +128,7 @@ class Desk:
             "ORCHESTRATOR_POLICY__CORRELATE_S": "0",
         }
         self.program = build(load(None, {**base, **settings}))
+        self.program._catalogue = CatalogueCache(self.playbooks, self.roles)  # sees a changed file at once
         self.program.act_wait_s = 0.0  # nobody heeds a signal until the test walks on
         self.monitoring, self.plays = Monitoring(), Plays(self.program)
         playing = replace(self.program.wiring.playing, plays=self.plays)
@@ -170,6 +173,13 @@ class Desk:
         with self.program.store.db.transaction():
             self.program.store.db.tables.incident.update(run_at=0).where(self.program.store.db.tables.incident.id == id).execute()
         return self.walk(id)
+
+    def end(self, id: str) -> Incident:
+        """Carry an incident that verifies to its end."""
+        deadline = time.monotonic() + 60
+        while (incident := self.walk_on(id)).status is Status.VERIFYING and time.monotonic() < deadline:
+            time.sleep(0.2)
+        return incident
 
     def ask(self, host: str = "web1", **labels: str) -> tuple[Incident, str]:
         """Bring an alert to its question; return the incident and the approval's id."""

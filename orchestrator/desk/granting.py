@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from orchestrator import audit
 from orchestrator.binding import people_needed
 from orchestrator.desk.cards import Cards
 from orchestrator.errors import Conflict, Forbidden, InvalidRequest
@@ -94,6 +95,7 @@ class Granting(Cards):
             variables=self.wiring.binding.host_hashes(resolved),
         )
         with self.store.db.transaction():
+            self.store.chain.lock(audit.SYSTEM)
             self.store.standing.add(given)
             self.note(Happening("standing.given", actor.name, {**_told(given), "reason": given.reason, "via": actor.via}))
         return given
@@ -108,6 +110,7 @@ class Granting(Cards):
         found = self.grant(id)
         self._require_giver(actor, self.entry(found.entry))
         with self.store.db.transaction():
+            self.store.chain.lock(audit.SYSTEM)
 
             def confirm(before: StandingGrant) -> StandingGrant:
                 if before.state is not StandingState.WAITING:
@@ -132,6 +135,7 @@ class Granting(Cards):
         """
         self._require(actor, Role.APPROVER)
         with self.store.db.transaction():
+            self.store.chain.lock(audit.SYSTEM)
             now = self.wiring.now()
 
             def revoke(before: StandingGrant) -> StandingGrant:
