@@ -118,7 +118,7 @@ class Intake(Rows):
         parent = self._parent_of(alert, linking, now)
         incident = Incident(identity, alert, previous=previous, parent=parent, group_key=group.group_key, created_at=at, updated_at=at)
         self.insert(incident, now)
-        self._deliver(alert, identity, now)
+        self._deliver(alert, identity, now, first=True)
         data = {
             "alertname": alert.name,
             "fingerprint": alert.fingerprint,
@@ -156,8 +156,8 @@ class Intake(Rows):
         for row in list(query):
             self._signal(row.id, "parent", {"parent": identity}, now, wake)
 
-    def _deliver(self, alert: Alert, incident: str, now: int) -> bool:
-        """Store one delivery state; return whether it was new."""
+    def _deliver(self, alert: Alert, incident: str, now: int, *, first: bool = False) -> bool:
+        """Store one delivery state, perhaps the first one of its incident; return whether it was new."""
         table = self._t.delivery
         starts = alert.starts_at.isoformat() if alert.starts_at else ""
         values = {
@@ -171,7 +171,16 @@ class Intake(Rows):
             "ends_at": alert.ends_at.isoformat() if alert.ends_at else "",
             "received_at": now,
         }
-        known = (
+        known = 0 if first else self._repeated(alert, incident, starts)
+        if known:
+            return False
+        table.insert(**values).execute()
+        return True
+
+    def _repeated(self, alert: Alert, incident: str, starts: str) -> int:
+        """Count a delivery state that is there already; return how many rows it is, 0 or 1."""
+        table = self._t.delivery
+        return int(
             table.update(repeats=table.repeats + 1)
             .where(
                 table.fingerprint == alert.fingerprint,
@@ -181,10 +190,6 @@ class Intake(Rows):
             )
             .execute()
         )
-        if known:
-            return False
-        table.insert(**values).execute()
-        return True
 
 
 def _line(alert: Alert, row: Any) -> dict[str, Any]:
