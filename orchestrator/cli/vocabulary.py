@@ -79,8 +79,13 @@ playbooks/<id>/playbook.meta.yml   Ansible's own spec file for a playbook: argum
 playbooks/<id>/verify.yml          read-only health check
 playbooks/<id>/undo.yml            optional
 playbooks/<id>/tests/*.yml         alert → expected entry and parameters, `none` among them
+playbooks/<id>/tests/plays/*.yml   play tests: broken, checked, repaired, run again, verified, undone (play-tests.md)
 roles/<role>/                      reusable roles
 ```
+
+Editors complete and check the spec file from a JSON Schema: `orchestrator catalogue schema`, or `/schemas/playbook.meta.schema.json` of
+a running server. Every change of the catalogue is in the audit log (`catalogue.changed`: entries, digests before and after, files,
+the checkout's revision), and every decision names the revision that it was made from, with `+` where the checkout was dirty.
 
 A broken entry never takes the others down: it is listed as broken, with file, field and mend (`orchestrator catalogue lint`).
 Refused at load are: unknown keys; text parameters without choices or pattern; the types `raw`, `json`, `bytes`, and a dict without
