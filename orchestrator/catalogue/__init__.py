@@ -10,7 +10,7 @@ from orchestrator.catalogue.loader import load
 from orchestrator.catalogue.parameters import check_names, check_parameters, schema
 from orchestrator.catalogue.playtest import PlayTest, play_tests
 from orchestrator.catalogue.scaffold import Sketch, scaffold
-from orchestrator.catalogue.schema import SCHEMA_FILE, meta_schema
+from orchestrator.catalogue.spec_schema import SCHEMA_FILE, meta_schema
 
 __all__ = [
     "SCHEMA_FILE",

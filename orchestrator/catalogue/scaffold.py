@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.catalogue.schema import SCHEMA_FILE, meta_schema
+from orchestrator.catalogue.spec_schema import SCHEMA_FILE, meta_schema
 from orchestrator.errors import UsageError
 from orchestrator.model import Risk
 
