@@ -177,6 +177,8 @@ def _head(found: Json) -> tuple[Part, ...]:
             ("parameters", proposal.get("parameters")),
             ("attempt", found.get("attempt")),
             ("approval", found.get("approval")),
+            ("allowed by", (found.get("grant") or {}).get("by")),
+            ("standing grant", (found.get("grant") or {}).get("standing")),
             ("parent", found.get("parent")),
             ("previous", found.get("previous")),
             ("taken by", found.get("taken_by")),

@@ -283,3 +283,33 @@ def test_grant_given_is_on_record(desk):
     (gave,), (took,) = desk.told("standing.given"), desk.told("standing.revoked")
     assert (gave["hosts"], gave["most"], gave["reason"]) == (["web1", "web2", "web3"], 2, "the release flaps tonight")
     assert took["reason"] == "the release is over"
+
+
+@pytest.mark.foreign
+def test_two_machines_share_one_grant_and_one_desk(tmp_path, postgres):
+    """On one PostgreSQL a grant counts for every machine, its revocation and a choice made on one are heeded on the other."""
+    database = {"ORCHESTRATOR_DATABASE__URL": postgres.database("desk")}
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for path in folders:
+        path.mkdir()
+    here, there = (Desk(path, **database) for path in folders)
+    try:
+        given = here.give(max_runs=1)
+        assert there.walk(here.fire("web1")).status is Status.VERIFYING
+        assert here.program.grant(given.id).used == 1
+        asked = here.walk(there.fire("web2"), owner="here")
+        assert asked.status is Status.AWAITING_APPROVAL
+        there.program.choose(asked.approval, OLGA, "rebuild_service", "it needs more")
+        chosen = here.walk(asked.id, owner="here")
+        assert (chosen.status, chosen.proposal.proposer) == (Status.AWAITING_APPROVAL, "olga")
+        digest = there.program.card(chosen.approval).digest
+        assert there.program.approve(chosen.approval, BEN, digest).have == 1
+        with pytest.raises(Forbidden, match="proposed this"):
+            here.program.approve(chosen.approval, OLGA, digest)
+        assert here.program.approve(chosen.approval, ADA, digest).have == 2
+        more = there.give(hosts=("web3",))
+        here.program.revoke_grant(more.id, BEN)
+        assert there.walk(there.fire("web3")).status is Status.AWAITING_APPROVAL
+    finally:
+        here.program.stop()
+        there.program.stop()
