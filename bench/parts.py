@@ -145,6 +145,7 @@ def approvals(count: int) -> list[Figure]:
             post(session, f"{address(folder)}/alert", group("0", alertname="ServiceDown"))
             store = Store(f"sqlite:///{folder}/var/orchestrator.db")
             until(lambda: store.incidents.counts().get("awaiting_approval"), "one incident waits for an answer")
+            link = store.people.flag("admin_link")
             (one,), _ = store.incidents.find()
             model = store.incidents.get(one.id)
             asked = store.runs.approval(model.approval)
@@ -155,6 +156,8 @@ def approvals(count: int) -> list[Figure]:
             until(lambda: requests.get(f"{url}/readyz", timeout=10).ok, "ready")
             time.sleep(5)
             memory, idle = _idle(running.pid)
+            session.get(f"{url}/login?code={link}", timeout=60).raise_for_status()
+            pages = _gets(session, f"{url}/", {}, 5)
             began = time.perf_counter()
             body = {"digest": asked.digest, "reason": "bench"}
             session.post(f"{url}/api/v1/approvals/{0:016d}:1:1/reject", json=body, headers=headers, timeout=60).raise_for_status()
@@ -165,6 +168,7 @@ def approvals(count: int) -> list[Figure]:
     return [
         figure(f"{name}, memory", memory, "MB", None, count, "the whole process of `orchestrator serve`"),
         figure(f"{name}, idle processor", idle, "% of a core", None, count, "over 10 seconds"),
+        figure(f"{name}, overview page, p50", statistics.median(pages), "ms", None, len(pages)),
         figure(f"{name}, waking one", took, "ms", None, 1, "from the answer over HTTP to the incident's next status"),
     ]
 
