@@ -126,6 +126,8 @@ class World:
         self.servers: list[Serve] = []
         self.acknowledged: dict[str, str] = {}
         """Item → id of its incident, of every alert that a server has taken in."""
+        self.settled: set[str] = set()
+        """Unknown runs that were settled."""
         # short, because a UNIX socket's path may stand in it; nothing may be left in either at the end
         self.temp = Path(tempfile.mkdtemp(prefix="ro-"))
         self.home = folder / "home"
