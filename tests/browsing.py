@@ -13,7 +13,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-PATIENCE_MS = 60_000
+PATIENCE_MS = 90_000
 PHONE = {"width": 390, "height": 844}
 NARROW = {"width": 360, "height": 740}
 WIDE = {"width": 1280, "height": 900}

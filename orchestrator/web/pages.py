@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -207,7 +208,8 @@ def chart(id: str, evidence: str, number: int) -> Response:
     drawn = _charted(found).get(evidence, ())
     if number >= len(drawn):
         raise NotFound(f"There is no chart {number} of the evidence {evidence[:50]}.")
-    image = charts.svg(drawn[number], found.alert.starts_at, dark=text("theme") == "dark")
+    chosen = replace(drawn[number], small=drawn[number].small or text("small") == "1")
+    image = charts.svg(chosen, found.alert.starts_at, dark=text("theme") == "dark")
     return Response(image, mimetype="image/svg+xml", headers={"Content-Security-Policy": charts.POLICY})
 
 

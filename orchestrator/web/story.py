@@ -51,6 +51,11 @@ def _any(kind: str) -> Callable[[Data], Told]:
     return lambda data: ("idle", _named(kind), words.brief(data))
 
 
+def _items(data: Data, name: str) -> Sequence[Any]:
+    value = data.get(name)
+    return value if isinstance(value, list | tuple) else ()
+
+
 def _list(data: Data, name: str) -> str:
     value = data.get(name) or ()
     return ", ".join(str(one) for one in value) if isinstance(value, list | tuple) else str(value)
@@ -64,7 +69,7 @@ def _alert(data: Data) -> Told:
 
 
 def _context(data: Data) -> Told:
-    evidence, missing = data.get("evidence") or (), data.get("missing") or ()
+    evidence, missing = _items(data, "evidence"), _items(data, "missing")
     nothing = ", ".join(str(one.get("source", "")) for one in missing if isinstance(one, Mapping))
     took = f" in {words.span(data['took_s'])}" if isinstance(data.get("took_s"), int | float) else ""
     return "work", "Context gathered", f"{len(evidence)} pieces of evidence{took}" + (f"; nothing from {nothing}." if nothing else ".")
