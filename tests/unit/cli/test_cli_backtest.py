@@ -72,7 +72,9 @@ def test_recorded_incidents_are_exported(call, checkout: Path):
     assert json.loads((checkout / "alerts.json").read_text()) == []
     store = Store(f"sqlite:///{checkout / 'var/orchestrator.db'}")
     rule = Rule("ServiceDown", "up == 0", {"severity": "critical"})
-    alert = Alert("0" * 16, AlertStatus.FIRING, {"alertname": "ServiceDown", "instance": "web1:9100", "service": "nginx"}, {"summary": "down"})
+    alert = Alert(
+        "0" * 16, AlertStatus.FIRING, {"alertname": "ServiceDown", "instance": "web1:9100", "service": "nginx"}, {"summary": "down"}
+    )
     with store.db.transaction():
         for name in ("a", "b"):
             at = store.db.now()
