@@ -72,7 +72,7 @@ class Intake(Rows):
         """Return the newest incident row of this fingerprint, or None."""
         table = self._t.incident
         return (
-            table.select()
+            table.select(table.id, table.status, table.open_key, table.firing)
             .where(table.fingerprint == alert.fingerprint)
             .order_by(table.open_key.is_null(), table.id.desc())
             .limit(1)
@@ -137,7 +137,8 @@ class Intake(Rows):
         if not alert.target or linking.host_down(alert.labels):
             return ""
         table = self._t.incident
-        query = table.select().where(table.target == alert.target, table.status.in_(OPEN_VALUES), table.parent == "")
+        wanted = (table.id, table.status, table.alertname, table.created_at, table.data)
+        query = table.select(*wanted).where(table.target == alert.target, table.status.in_(OPEN_VALUES), table.parent == "")
         roots = list(query.order_by(table.id))
         for row in roots:
             if linking.host_down(json.loads(row.data)["alert"]["labels"]):
