@@ -10,6 +10,8 @@ from functools import reduce
 from operator import or_
 from typing import Any
 
+from peewee import fn
+
 from orchestrator.model import ApprovalState
 from orchestrator.store.chain import moment
 from orchestrator.store.database import Database
@@ -145,6 +147,17 @@ class Errands:
         with self._db.reading():
             rows = list(table.select().where(table.state == "open", table.due <= self._db.now_ms()).order_by(table.id).limit(limit))
         return [Posting(row.id, row.channel, row.approval, row.place, row.shown, row.attempts) for row in rows]
+
+    def newest_posting(self) -> int:
+        """Return the number of the message that was noted last, 0 for none."""
+        with self._db.reading():
+            return int(self._t.posted.select(fn.MAX(self._t.posted.id)).scalar() or 0)
+
+    def is_behind(self) -> bool:
+        """Whether a message could not be changed the last time, and is to be tried again."""
+        table = self._t.posted
+        with self._db.reading():
+            return bool(table.select().where(table.state == "open", table.attempts > 0).exists())
 
     def shows(self, posting: Posting, shown: str, *, final: bool) -> None:
         """Keep what a message shows now; nothing follows where it is `final`."""

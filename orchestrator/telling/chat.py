@@ -34,7 +34,7 @@ class Chat:
 
     def __init__(self, program: Orchestrator) -> None:
         self._o = program
-        self._seen = -1
+        self._seen = (-1, -1)
 
     def run(self) -> None:
         """Do what waits, then let messages follow."""
@@ -112,14 +112,16 @@ class Chat:
 
     def _follow(self) -> None:
         """Change the messages whose question stands otherwise than they say, whoever decided it and wherever."""
-        newest = self._o.store.chain.newest()
-        if newest == self._seen:
+        # A message may be noted as posted only after its question was decided: both have to be as at the last look.
+        newest = (self._o.store.chain.newest(), self._o.store.errands.newest_posting())
+        if newest == self._seen and not self._o.store.errands.is_behind():
             return
-        waiting = [posting for posting in self._o.store.errands.postings() if not self._is_current(posting)]
-        self._seen = newest if not waiting else -1
+        for posting in self._o.store.errands.postings():
+            self._make_current(posting)
+        self._seen = newest
 
-    def _is_current(self, posting: Posting) -> bool:
-        """Let one message say what is so; False where it has to be tried again."""
+    def _make_current(self, posting: Posting) -> None:
+        """Let one message say what is so, or note that it has to be tried again."""
         channel = self._o.channels.get(posting.channel)
         try:
             approval = self._o.store.runs.approval(posting.approval)
@@ -127,10 +129,10 @@ class Chat:
             approval = None
         if approval is None or not isinstance(channel, SlackBot):
             self._o.store.errands.not_shown(posting, None)
-            return True
+            return
         state = shown(approval)
         if state == posting.shown:
-            return True
+            return
         try:
             message = message_about(self._o, posting.approval)
             if message is not None:
@@ -140,10 +142,9 @@ class Chat:
             again_s = max(backoff_s(attempt), retry_after_s(error)) if attempt < MOST_ATTEMPTS else None
             self._o.store.errands.not_shown(posting, again_s)
             self._o.troubles.set("notify:slack", str(error))
-            return again_s is None
+            return
         self._o.store.errands.shows(posting, state, final=approval.state is not ApprovalState.PENDING)
         self._o.troubles.set("notify:slack", "")
-        return True
 
 
 def shown(approval: Approval) -> str:

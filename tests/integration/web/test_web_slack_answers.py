@@ -19,7 +19,7 @@ from orchestrator.app import build
 from orchestrator.chores import Chores
 from orchestrator.errors import SettingsError
 from orchestrator.model import Actor, ApprovalState, Happening, Role
-from orchestrator.telling.chat import Chat
+from orchestrator.telling.chat import Chat, shown
 from orchestrator.web import create_app
 
 SECRET = "canary-signing-secret"
@@ -231,6 +231,18 @@ def test_decided_elsewhere_the_buttons_go(desk, slack):
     assert len(desk.approval.answers) == 1
 
 
+def test_a_message_that_was_noted_late_is_changed_too(opened, slack):
+    """Decided while Slack was still taking the message: as soon as the message is noted, it is changed."""
+    desk = opened()
+    approval = desk.approval
+    desk.program.approve(desk.id, Actor("mia", Role.APPROVER, ("oncall",), "page"), approval.digest)
+    desk.chat.run()
+    assert slack.of("chat.update") == []
+    desk.program.store.errands.posted("slack", desk.id, json.dumps({"channel": CHANNEL, "ts": "1.1"}), shown(approval))
+    desk.chat.run()
+    assert "Approved by mia" in json.dumps(slack.of("chat.update")[0])
+
+
 def test_an_expired_question_loses_its_buttons(desk, slack):
     """Nobody answered: the message says so without anybody's press."""
     with desk.program.store.db.transaction():
@@ -266,6 +278,7 @@ def test_a_slow_slack_holds_nothing_up(opened, slack):
     desk.look()
     assert desk.approval.state is ApprovalState.GRANTED
     assert "notify:slack" in {item["what"] for item in desk.program.health()["degraded"]}
+    desk.look()  # not its time yet: nothing is forgotten by looking
     slack.status = 200
     table = desk.program.store.db.tables
     for one in (table.posted, table.errand):
