@@ -69,7 +69,9 @@ class Provider(ThreadingHTTPServer):
     def token(self, form: dict[str, str], authorization: str) -> tuple[int, dict[str, Any]]:
         """Return the answer of the token endpoint; a code works once, for who began with its challenge."""
         expected = "Basic " + base64.b64encode(f"{CLIENT}:{SECRET}".encode()).decode()
-        asked = self.codes.pop(form.get("code", ""), None)
+        asked = self.codes.get(form.get("code", ""))
+        if self.lie != "codes work twice":
+            self.codes.pop(form.get("code", ""), None)
         challenge = base64.urlsafe_b64encode(hashlib.sha256(form.get("code_verifier", "").encode()).digest()).rstrip(b"=").decode()
         if authorization != expected:
             return 401, {"error": "invalid_client"}

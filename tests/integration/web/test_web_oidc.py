@@ -121,7 +121,8 @@ def test_a_token_that_proves_nothing_lets_nobody_in(client, program, idp, lie):
 
 
 def test_an_answer_counts_once_and_only_in_its_browser(client, program, idp):
-    """A replayed answer, one with another state, and one in another browser are refused."""
+    """A replayed answer, one with another state, and one in another browser are refused, even by a provider whose codes work twice."""
+    idp.lie = "codes work twice"
     address = back(to_provider(client))
     code = dict(parse_qsl(urlsplit(address).query))["code"]
     thief = create_app(program).test_client()
