@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import signal
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -99,7 +101,7 @@ def _trials(session: Session, entries: Sequence[Entry], text: str, *, keep: bool
     tests = [(test, entry) for entry in entries for test in play_tests(entry) if text in test.name]
     path, roles = places(session)
     config = path.absolute().parent / "ansible.cfg"
-    with _progress(session, len(tests)) as tell:
+    with _ending_cleanly(), _progress(session, len(tests)) as tell:
         trials = Trials(
             roles,
             config if config.is_file() else None,
@@ -108,6 +110,23 @@ def _trials(session: Session, entries: Sequence[Entry], text: str, *, keep: bool
         )
         for test, entry in tests:
             yield tell.whole(trials, test, entry)
+
+
+@contextlib.contextmanager
+def _ending_cleanly() -> Iterator[None]:
+    """Take SIGTERM as an interruption: the hosts that stand are removed before this program ends."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class _Tell:
