@@ -44,7 +44,10 @@ def run(session: Session, file: str, matchers: bool, out: Path | None) -> int:
     settings = session.settings()
     catalogue = load(Path(settings.catalogue.path), Path(settings.catalogue.roles))
     model = None if matchers else make_model(settings)
-    found = score(judge(case, decide(case.alert, Context(), catalogue, assumed_host(case.alert, catalogue), model=model)) for case in cases)
+    hosts = [assumed_host(case.alert, catalogue, case.hosts) for case in cases]
+    found = score(
+        judge(case, decide(case.alert, Context(), catalogue, assumed, model=model)) for case, assumed in zip(cases, hosts, strict=True)
+    )
     value = {**_counts(found), "results": as_rows(found.results)}
     if out is not None:
         out.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")

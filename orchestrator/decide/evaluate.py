@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -142,12 +143,14 @@ def compare(before: Score, after: Score) -> Comparison:
     return Comparison(better, worse, tuple(sorted(old.keys() ^ new.keys())))
 
 
-def assumed_host(alert: Alert, catalogue: Catalogue) -> tuple[Host, ...]:
+def assumed_host(alert: Alert, catalogue: Catalogue, named: tuple[str, ...] = ()) -> tuple[Host, ...]:
     """Return the alert's own target as a host that allows what the alert names, so that the choice is scored and not an inventory.
 
     Args:
         alert: the labelled alert.
         catalogue: its entries name the groups and allow-lists to assume.
+        named: the case's own hosts; where the target is a name in a domain (`www.example.com`, a service rather than a machine) and the
+            case names one host, that stands for what an inventory would say.
 
     Returns:
         One host; none where no label names a machine.
@@ -156,9 +159,11 @@ def assumed_host(alert: Alert, catalogue: Catalogue) -> tuple[Host, ...]:
         return ()
     entries = catalogue.entries.values()
     groups = tuple(sorted({group for entry in entries for group in entry.targets.groups}))
-    values = sorted({form for value in alert.labels.values() for form in (value, value.removesuffix(_UNIT))})
+    values = sorted({alert.target, *(form for value in alert.labels.values() for form in (value, value.removesuffix(_UNIT)))})
     lists = {parameter.allow_list for entry in entries for parameter in entry.parameters if parameter.allow_list}
-    return (Host(alert.target, groups, dict.fromkeys(sorted(lists), values)),)
+    is_service = "." in alert.target and re.fullmatch(r"[\d.]+", alert.target) is None
+    name = named[0] if is_service and len(named) == 1 else alert.target
+    return (Host(name, groups, dict.fromkeys(sorted(lists), values)),)
 
 
 def _wrong(case: Case, proposal: Proposal) -> str:

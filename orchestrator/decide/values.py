@@ -106,7 +106,7 @@ def _labelled(parameter: Parameter, alert: Alert, hosts: Sequence[Host]) -> tupl
     for source in parameter.sources:
         raw = alert.labels.get(source.removeprefix(_LABELS), "") if source.startswith(_LABELS) else ""
         if raw:
-            return _typed(parameter, _unit_name(parameter, raw, hosts)), source
+            return _typed(parameter, _as_listed(parameter, raw, hosts)), source
     return None, ""
 
 
@@ -125,12 +125,16 @@ def _typed(parameter: Parameter, raw: str) -> Any:
             return raw
 
 
-def _unit_name(parameter: Parameter, raw: str, hosts: Sequence[Host]) -> str:
-    """Return a service's name as the allow-lists write it: `nginx.service` may be listed as `nginx`."""
-    if not parameter.allow_list or not raw.endswith(_UNIT) or _all_allow(parameter, raw, hosts):
+def _as_listed(parameter: Parameter, raw: str, hosts: Sequence[Host]) -> str:
+    """Return a label's value as the allow-lists write it: `nginx.service` may be listed as `nginx`, `https://www.example.com/` by its host."""
+    if not parameter.allow_list:
         return raw
-    short = raw.removesuffix(_UNIT)
-    return short if _all_allow(parameter, short, hosts) else raw
+    forms = (raw, raw.removesuffix(_UNIT), target_of({"instance": raw}))
+    return next((form for form in forms if _fits(parameter, form) and _all_allow(parameter, form, hosts)), raw)
+
+
+def _fits(parameter: Parameter, value: str) -> bool:
+    return not parameter.pattern or re.fullmatch(parameter.pattern, value) is not None
 
 
 def _all_allow(parameter: Parameter, value: str, hosts: Sequence[Host]) -> bool:

@@ -115,6 +115,8 @@ def test_no_groups_means_any_host() -> None:
         ({"service": "nginx.service"}, "nginx", "labels.service"),
         ({"service": "redis.service"}, "redis.service", "labels.service"),
         ({"service": "", "name": "nginx.service"}, "nginx", "labels.name"),
+        ({"service": "https://nginx/login"}, "nginx", "labels.service"),
+        ({"service": "nginx:443"}, "nginx", "labels.service"),
     ],
     ids=str,
 )
@@ -124,7 +126,23 @@ def test_service_as_the_allow_list_writes_it(labels: dict[str, str], value: str,
     assert (proposal.parameters["one_name"], proposal.origins["one_name"]) == (value, origin)
 
 
-@pytest.mark.parametrize("value", ["sshd", "nginx; reboot", "{{ 1 }}", "nginx\t", "-rf", "*", "nginx\u202e", "../nginx", "a" * 3000])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "sshd",
+        "nginx; reboot",
+        "{{ 1 }}",
+        "nginx\t",
+        "-rf",
+        "*",
+        "nginx\u202e",
+        "../nginx",
+        "https://sshd/",
+        "x@nginx:1:2",
+        "https://nginx@sshd",
+        "a" * 3000,
+    ],
+)
 def test_unlisted_value_goes_to_a_person(value: str) -> None:
     """A value that pattern or allow-list refuses escalates, with parameter, value and mend on one line."""
     proposal = _decide(entry(), about=alert(service=value))

@@ -82,3 +82,13 @@ def test_public_cases_never_get_a_wrong_service(shared_inputs: Path) -> None:
     scored = score(results)
     assert (scored.total, scored.counts["refused"], scored.counts["wrong_action"]) == (60, 14, 0)
     assert scored.counts["right"] >= 3
+
+
+def test_a_service_is_taken_for_the_host_that_the_case_names() -> None:
+    """A certificate's alert names a service; the case says which machine an inventory would give, and nothing else is replaced by it."""
+    entries = catalogue(entry("one", ('alertname="ServiceDown"',)))
+    service = alert(instance="https://www.example.com/login")
+    assert [host.name for host in assumed_host(service, entries, ("lb-01",))] == ["lb-01"]
+    assert [host.name for host in assumed_host(service, entries)] == ["www.example.com"]
+    for machine in ("web-01:9100", "10.0.0.5:9100"):
+        assert [host.name for host in assumed_host(alert(instance=machine), entries, ("lb-01",))] == [machine.rsplit(":", 1)[0]]
