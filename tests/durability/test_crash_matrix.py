@@ -165,6 +165,9 @@ def test_kill_with_everything_below(tmp_path):
 def kill_with_play(server, item):
     """Kill the server and the play of an item, start it again, and return the incident, which is with a person."""
     until(lambda: server.world.ledger.has(item, "begin"), what="the play has begun")
+    (run,) = (run for run, name, _ in server.world.ledger.lines() if name == item)
+    temp = server.data_dir / "runs" / run.replace(":", "+") / "tmp"
+    assert list(temp.glob("ansible_*_payload_*")), "what a module unpacks lies in its run's folder"
     server.kill()
     kill_plays(server.world)
     server.start()
