@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -170,7 +171,8 @@ class Server:
         """Return an incident's report; where ORCHESTRATOR_RECORDINGS names a folder, it is kept there as `<name>.md`."""
         report = self.command("incident", "report", identity).stdout
         if folder := os.environ.get("ORCHESTRATOR_RECORDINGS"):
-            Path(folder, f"{name}.md").write_text(report)
+            # neither this machine's name nor its folders belong in a document
+            Path(folder, f"{name}.md").write_text(report.replace(str(self.folder), "/srv/site").replace(socket.gethostname(), "worker1"))
         return report
 
     def json(self, *arguments: str) -> Any:
@@ -198,8 +200,6 @@ def resolved(alert: Mapping[str, Any]) -> dict[str, Any]:
 
 def free_ports(count: int) -> Iterator[int]:
     """Yield TCP ports on loopback that nobody listens on."""
-    import socket
-
     sockets = [socket.socket() for _ in range(count)]
     for one in sockets:
         one.bind(("127.0.0.1", 0))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from double import HttpDouble, Reply
 from farm import SERVICE_DOWN, Nginx, Supervisor, Watch, applied, incident_of, kinds, short_folder, write_inventory
@@ -114,7 +116,10 @@ def assert_the_record(server, incident):
 def assert_people_were_told(server, incident, mail, slack):
     """Wait for the mails and the Slack messages of the question and of the end."""
     asked = until(lambda: mail.about("Approval needed", "ServiceDown"), what="a mail that asks")[0]
-    assert f"/incidents/{incident}" in text(asked)
+    (link,) = re.findall(r"https?://[^/\s]+(/\S+)", text(asked))
+    opened = server.call("GET", link, token="")
+    assert opened.ok, "the mail's own link opens a page"
+    assert "restart_service" not in opened.text, "and tells nothing before somebody has signed in"
     over = until(lambda: mail.about("Resolved", "ServiceDown"), what="a mail that says that it is over")[0]
     assert over["To"] == "oncall@ops.example"
 
