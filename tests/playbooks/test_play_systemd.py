@@ -41,6 +41,7 @@ def play(machine: Machine, playbook: str, *options: str, **parameters: object) -
     machine.write("/root/extravars.json", json.dumps(parameters))
     environment = {
         "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"),
+        "ANSIBLE_HOME": "/root/.ansible",
         "ANSIBLE_SHOW_CUSTOM_STATS": "1",
         "ANSIBLE_NOCOLOR": "1",
         "HOME": "/root",

@@ -35,7 +35,7 @@ LINE = Line("ServiceDown", "restart_service", "web")
 
 
 class History:
-    """Writes past runs, each a second after the one before."""
+    """Writes past runs, each later by the database's clock than everything before, and none in the future."""
 
     def __init__(self, store):
         self.store, self.count = store, 0
@@ -43,7 +43,9 @@ class History:
     def run(self, verdict: bool | None, *, digest: str = "d" * 64, status: Status = Status.RESOLVED, host: str = "web1") -> None:
         """Write one apply and what became of it."""
         store, self.count = self.store, self.count + 1
-        at = store.db.now_ms() + self.count
+        before = store.db.now_ms()
+        while (at := store.db.now_ms()) <= before:
+            continue
         identity = f"i{self.count}"
         alert = Alert(f"{self.count:016x}", AlertStatus.FIRING, {"alertname": "ServiceDown", "instance": host})
         now = store.db.now()
