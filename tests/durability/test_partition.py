@@ -224,5 +224,6 @@ def test_wrong_clocks_change_nothing(tmp_path, shared, shifted_clock):
         shown = web.get(f"/api/v1/approvals/{asked}")
         web.post(f"/api/v1/approvals/{asked}/approve", {"digest": shown["digest"]}).raise_for_status()
         wait_all_ended(web)
-        assert check_everything(web)["resolved"] == 5
+        ended = check_everything(web)
+        assert ended["resolved"] == 5, ended
         assert web.get("/api/v1/audit/verify")["ok"]
