@@ -279,5 +279,4 @@ class Chores:
         self._o.store.sessions.sweep(self._o.settings.login.session_s)
         self._o.store.errands.sweep(FORGET_S)
         self._o.store.people.forget_flags("used:", max(FORGET_S, 2 * self._o.settings.policy.approval_ttl_s))
-        living = [*self._o.executor.living(), *self._o.wiring.playing.reading]  # asked first: what begins later is no leftover
-        self._o.executor.sweep(keep=[*living, *self._o.store.runs.unsettled()])
+        self._o.executor.sweep(lambda: {*self._o.wiring.playing.reading, *self._o.store.runs.unsettled()})

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -151,18 +152,21 @@ class Executor:
         """Return the ids of the runs whose worker is alive."""
         return tuple(run_folder.id_of(folder.name) for folder in self._folders() if processes.lives(folder))
 
-    def sweep(self, keep: Collection[str]) -> None:
+    def sweep(self, keep: Callable[[], Collection[str]]) -> None:
         """Remove what dead runs left behind, and half-written snapshots.
 
         Args:
-            keep: ids of runs whose folder is still needed, because their result is not stored or not settled.
+            keep: tells the runs whose folder is still needed, because they are under way, or their result is not stored or not settled.
+                It is asked after the folders were listed, so that what begins meanwhile is no leftover, whatever the clocks say.
         """
-        for folder in self._folders():
-            if run_folder.id_of(folder.name) not in keep and not processes.lives(folder) and not _fresh(folder):
+        folders = self._folders()
+        needed = keep()
+        for folder in folders:
+            if run_folder.id_of(folder.name) not in needed and not processes.lives(folder):
                 self._remove(folder)
         for path in self._snapshots.glob(f"{snapshot.UNDER_WAY}*"):
             with contextlib.suppress(OSError):
-                if time.time() - path.stat().st_mtime > STALE_S:
+                if _age_s(path) > STALE_S:
                     shutil.rmtree(path)
 
     # ------------------------------------------------------------ inside
@@ -264,9 +268,10 @@ def _read_on(events: IO[bytes], reading: Reading) -> None:
             reading.take(json.loads(line))
 
 
-def _fresh(folder: Path) -> bool:
-    """Return whether a run may be about to begin in this folder."""
-    return not (folder / worker.STATUS).exists() and time.time() - folder.stat().st_mtime < OVERDUE_S
+def _age_s(path: Path) -> float:
+    """Return for how long nothing was added to a folder, by the file system's own clock: the process's may be off."""
+    with tempfile.TemporaryFile(dir=path.parent) as now:
+        return os.fstat(now.fileno()).st_mtime - path.stat().st_mtime
 
 
 def _status(folder: Path) -> dict[str, Any]:

@@ -118,7 +118,7 @@ def test_a_play_outlives_us_and_is_adopted(site):
         site.executor.settle(request.id)
     with pytest.raises(ExecutionError, match="begun before"):
         site.executor.run(request, site.events.append, lambda: False)
-    site.executor.sweep(keep=())
+    site.executor.sweep(keep=tuple)
     threading.Timer(1.0, go.touch).start()
     run = site.executor.recover(request, site.events.append, lambda: False)
     assert (run.state, run.outcome) == (RunState.DONE, Outcome.SUCCESSFUL)
@@ -126,9 +126,9 @@ def test_a_play_outlives_us_and_is_adopted(site):
     assert [event.seq for event in site.events] == list(range(1, len(site.events) + 1))
     assert site.events[0].kind == "play"
     assert site.executor.living() == ()
-    site.executor.sweep(keep=(request.id,))
+    site.executor.sweep(keep=lambda: (request.id,))
     assert (site.folders / FOLDER).exists()
-    site.executor.sweep(keep=())
+    site.executor.sweep(keep=tuple)
     assert not (site.folders / FOLDER).exists()
 
 
@@ -217,3 +217,31 @@ def test_what_is_late_is_not_begun(site):
     run = site.executor.run(late, lambda event: None, lambda: False)
     assert (run.state, run.outcome) == (RunState.DONE, Outcome.NOT_BEGUN)
     assert not sleeping(site)
+
+
+def test_sweeping_leaves_what_begins_meanwhile(site):
+    """A folder that is made while the sweep asks what is needed stays, also where this process's clock is hours ahead."""
+    site.folders.mkdir(parents=True, exist_ok=True)
+    (site.folders / "i+1+verify+1").mkdir()
+
+    def needed() -> tuple[str, ...]:
+        (site.folders / "i+1+verify+2").mkdir()
+        return ()
+
+    site.executor.sweep(keep=needed)
+    assert [path.name for path in site.folders.iterdir()] == ["i+1+verify+2"]
+
+
+def test_a_clock_that_is_ahead_ages_no_snapshot(site, monkeypatch):
+    """A snapshot that is being written is judged by the file system's clock."""
+    from orchestrator.execute import executor, snapshot
+
+    site.folders.parent.joinpath("snapshots").mkdir(parents=True, exist_ok=True)
+    young = site.folders.parent / "snapshots" / f"{snapshot.UNDER_WAY}1"
+    young.mkdir()
+    monkeypatch.setattr("time.time", lambda: 4102444800.0)
+    site.executor.sweep(keep=tuple)
+    assert young.exists()
+    monkeypatch.setattr(executor, "STALE_S", -1.0)
+    site.executor.sweep(keep=tuple)
+    assert not young.exists()
