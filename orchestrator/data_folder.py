@@ -7,6 +7,7 @@ import fcntl
 import os
 import secrets
 import socket
+import tempfile
 from pathlib import Path
 
 from orchestrator.errors import SettingsError
@@ -28,9 +29,7 @@ class DataFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self.path.chmod(0o700)
-            probe = self.path / ".probe"
-            probe.write_text("")
-            probe.unlink()
+            tempfile.TemporaryFile(dir=self.path).close()  # a file of its own: web and worker may start at once
         except OSError as error:
             problem = f"data_dir: {path} cannot be used ({error.strerror}). Mend: name a folder that this user can write, in data_dir or ORCHESTRATOR_DATA_DIR."
             raise SettingsError([problem]) from error
