@@ -19,7 +19,7 @@ def test_many_start_at_once_on_one_folder(tmp_path):
             for _ in range(100):
                 folder = DataFolder(tmp_path / "var")
                 found.append((folder.secret("admin.token"), folder.node()))
-        except BaseException as error:  # noqa: BLE001 - told by the test
+        except BaseException as error:
             failed.append(error)
 
     threads = [threading.Thread(target=start) for _ in range(8)]
