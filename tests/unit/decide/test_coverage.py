@@ -37,6 +37,12 @@ def test_no_alert_of_a_real_rule_set_is_matched_wrongly(shipped, tables):
     assert len(total.items) > 250
 
 
+def test_the_page_is_up_to_date(shipped, tables):
+    """docs/reference/coverage.md says what the catalogue answers now; the command in its head writes it anew."""
+    page = (REPOSITORY / "docs/reference/coverage.md").read_text()
+    assert page.endswith(markdown([cover(table, shipped, decide) for table in tables]).rstrip() + "\n")
+
+
 def test_what_is_said_to_fit_is_an_entry(shipped, tables):
     """A label for an entry that is not there would hide that nothing answers."""
     named = {name for table in tables for one in table.alerts for name in one.fits}
