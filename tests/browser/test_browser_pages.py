@@ -126,8 +126,11 @@ def test_charts_are_drawn_in_both_schemes(visit, address):
         assert "from" in chart.get_attribute("alt")
         assert chart.evaluate("one => one.currentSrc").endswith("theme=dark")
     page.get_by_role("button", name="Light").click()
-    assert page.locator("html").get_attribute("data-theme") == "light"
-    assert page.locator("figure.chart img").first.evaluate("one => one.currentSrc").endswith("theme=light")
+    expect(page.locator("html")).to_have_attribute("data-theme", "light")
+    first = page.locator("figure.chart img").first
+    first.scroll_into_view_if_needed()
+    first.evaluate("one => one.decode()")
+    assert first.evaluate("one => one.currentSrc").endswith("theme=light")
     assert page.url.endswith(f"/incidents/{ASKED}")
 
 
