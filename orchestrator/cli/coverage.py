@@ -64,18 +64,7 @@ def _labelled(session: Session, files: tuple[Path, ...], *, as_markdown: bool) -
     if as_markdown:
         print(page_of(found), end="")
         return 1 if total.count(Mark.WRONG) else 0
-    rows = [
-        (
-            one.name,
-            len(one.items),
-            one.host_level,
-            one.count(Mark.ANSWERED),
-            f"{one.share:.0%}",
-            one.count(Mark.MISSED),
-            one.count(Mark.WRONG),
-        )
-        for one in (*found, total)
-    ]
+    rows = [one.cells for one in (*found, total)]
     doubtful = [(item.rules, item.alert, item.mark, list(item.fits) or "none", item.got or "none") for item in total.items]
     doubtful = [row for row in doubtful if row[2] in (Mark.MISSED, Mark.WRONG)]
     value = {

@@ -89,6 +89,12 @@ class Coverage:
         answered = sum(item.host_level and item.mark is Mark.ANSWERED for item in self.items)
         return answered / self.host_level if self.host_level else 0.0
 
+    @property
+    def cells(self) -> tuple[str | int, ...]:
+        """Name, alerts, host-level, answered, share of host-level, missed, wrong: its row in a table."""
+        counts = self.count(Mark.MISSED), self.count(Mark.WRONG)
+        return self.name, len(self.items), self.host_level, self.count(Mark.ANSWERED), f"{self.share:.0%}", *counts
+
 
 def read_labelled(data: Any, file: str) -> LabelledRules:
     """Return a labelled rule set.
@@ -137,17 +143,7 @@ def together(name: str, found: Iterable[Coverage]) -> Coverage:
 def markdown(found: list[Coverage]) -> str:
     """Return the tables as a page."""
     lines = ["| rule set | alerts | host-level | answered | share of host-level | missed | wrong |", "|---|---|---|---|---|---|---|"]
-    for one in [*found, together("**all**", found)]:
-        cells = (
-            one.name,
-            len(one.items),
-            one.host_level,
-            one.count(Mark.ANSWERED),
-            f"{one.share:.0%}",
-            one.count(Mark.MISSED),
-            one.count(Mark.WRONG),
-        )
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    lines += ["| " + " | ".join(map(str, one.cells)) + " |" for one in (*found, together("**all**", found))]
     for one in found:
         lines += ["", f"## {one.name}", "", "| alert | proposed | |", "|---|---|---|"]
         lines += [
