@@ -143,8 +143,7 @@ def choose(session: Session, id: str, entry: str, reason: str, hosts: tuple[str,
       orchestrator approval choose 01h9…:1 rotate_logs --reason "the logs fill the disk"
     """
     with session.client() as client:
-        types = {item["name"]: item["type"] for item in client.get(f"/api/v1/catalogue/{segment(entry)}").get("parameters", ())}
-        given = parse_pairs("--set", "rotate_logs_name=nginx", values, lambda name: types.get(name) == "str")
+        given = parameters(values, types_of(client, entry), "rotate_logs_name=nginx")
         body = {"alternative": entry, "reason": reason, "parameters": given, "hosts": split(hosts)}
         answer = client.post(f"/api/v1/approvals/{segment(id)}/choose", body)
     session.done(answer, f"{entry} is proposed instead; incident {answer['id']} is {answer['status']}.")
@@ -197,6 +196,20 @@ def parse_pins(pins: tuple[str, ...], proposed: Mapping[str, Any]) -> dict[str, 
         UsageError: an option has no `=` or no name.
     """
     return parse_pairs("--pin", "restart_service_port=443", pins, lambda name: isinstance(proposed.get(name), str))
+
+
+def types_of(client: Client, entry: str) -> dict[str, str]:
+    """Return the type of each parameter of an entry, as the server's catalogue tells it."""
+    return {item["name"]: item["type"] for item in client.get(f"/api/v1/catalogue/{segment(entry)}").get("parameters", ())}
+
+
+def parameters(values: tuple[str, ...], types: Mapping[str, str], example: str = "restart_service_name=nginx") -> dict[str, Any]:
+    """Return `name=value` options as parameters; a value is text where the entry says `str`, else JSON.
+
+    Raises:
+        UsageError: an option has no `=` or no name.
+    """
+    return parse_pairs("--set", example, values, lambda name: types.get(name) == "str")
 
 
 def parse_pairs(option: str, example: str, pairs: tuple[str, ...], is_text: Callable[[str], bool]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from html import escape
 from typing import Any, Final
 
 from orchestrator.cli.render import moment
-from orchestrator.cli.story import sentence
+from orchestrator.cli.story import pairs, sentence
 
 Json = Mapping[str, Any]
 HOLDS: Final = {True: "holds", False: "**fails**", None: "unknown"}
@@ -49,7 +49,7 @@ def _head(incident: Json) -> str:
         ("Ended or last changed", moment(incident.get("updated_at"))),
         ("Entry", proposal.get("entry")),
         ("Hosts", ", ".join(proposal.get("hosts") or ())),
-        ("Parameters", _pairs(proposal.get("parameters") or {})),
+        ("Parameters", pairs(proposal.get("parameters") or {})),
         ("Attempts", incident.get("attempt")),
         ("Approved by", ", ".join((incident.get("grant") or {}).get("by") or ())),
         ("Digest", incident.get("digest")),
@@ -115,10 +115,6 @@ def _health(incident: Json) -> str:
 
 
 # ---------------------------------------------------------------- Markdown
-
-
-def _pairs(values: Json) -> str:
-    return ", ".join(f"{name}={value}" for name, value in values.items())
 
 
 def _inline(value: Any) -> str:

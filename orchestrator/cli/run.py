@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.approval import parse_pairs, split
+from orchestrator.cli.approval import parameters, split, types_of
 from orchestrator.cli.client import Client, segment
 from orchestrator.cli.command import Noun, pass_session
 from orchestrator.cli.incident import diffs
@@ -154,16 +154,7 @@ def start(session: Session, entry: str, hosts: tuple[str, ...], values: tuple[st
       orchestrator run start restart_service --host web1 --set restart_service_name=nginx --reason "config deployed"
     """
     with session.client() as client:
-        types = {item["name"]: item["type"] for item in client.get(f"/api/v1/catalogue/{segment(entry)}").get("parameters", ())}
-        body = {"entry": entry, "hosts": split(hosts), "parameters": parameters(values, types), "reason": reason}
+        given = parameters(values, types_of(client, entry))
+        body = {"entry": entry, "hosts": split(hosts), "parameters": given, "reason": reason}
         answer = client.post("/api/v1/runs", body)
     session.done(answer, f"Incident {answer['id']} carries it; it is {answer['status']}.")
-
-
-def parameters(values: tuple[str, ...], types: Mapping[str, str]) -> dict[str, Any]:
-    """Return `name=value` options as parameters; a value is text where the entry says `str`, else JSON.
-
-    Raises:
-        UsageError: an option has no `=` or no name.
-    """
-    return parse_pairs("--set", "restart_service_name=nginx", values, lambda name: types.get(name) == "str")

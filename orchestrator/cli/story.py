@@ -18,6 +18,11 @@ def sentence(event: Mapping[str, Any]) -> str:
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
+def pairs(values: Data) -> str:
+    """Return parameters as `name=value`, with commas between."""
+    return ", ".join(f"{name}={value}" for name, value in values.items())
+
+
 def _alert(data: Data) -> str:
     labels = data.get("labels") or {}
     return f"{labels.get('alertname', data.get('alertname', 'alert'))} is {data.get('status', 'firing')}" + (
@@ -54,7 +59,7 @@ def _answered(data: Data) -> str:
 
 
 def _intent(data: Data) -> str:
-    values = ", ".join(f"{name}={value}" for name, value in (data.get("parameters") or {}).items())
+    values = pairs(data.get("parameters") or {})
     return f"{data.get('entry')} on {', '.join(data.get('hosts', ()))}" + (f" with {values}" if values else "")
 
 
