@@ -148,10 +148,6 @@ class Executor:
             raise ExecutionError(f"{run_id}: still runs. Mend: settle it after its end.")
         self._remove(folder)
 
-    def living(self) -> tuple[str, ...]:
-        """Return the ids of the runs whose worker is alive."""
-        return tuple(run_folder.id_of(folder.name) for folder in self._folders() if processes.lives(folder))
-
     def sweep(self, keep: Callable[[], Collection[str]]) -> None:
         """Remove what dead runs left behind, and half-written snapshots.
 

@@ -52,6 +52,10 @@ class Site:
         """Run a playbook of these tasks to its end."""
         return self.executor.run(self.request(tasks, **more), self.events.append, lambda: False)
 
+    def living(self) -> tuple[str, ...]:
+        """Return the ids of the runs whose worker is alive."""
+        return tuple(path.name.replace("+", ":") for path in sorted(self.folders.glob("*")) if processes.lives(path))
+
     def marked(self, id: str = "inc1:1:apply:1") -> set[int]:
         """Return the living processes of a run."""
         return processes.marked(id, self.folders / id.replace(":", "+"))

@@ -113,7 +113,7 @@ def test_a_play_outlives_us_and_is_adopted(site):
     )
     os.killpg(parent.pid, signal.SIGKILL)
     parent.wait()
-    assert site.executor.living() == (request.id,)
+    assert site.living() == (request.id,)
     with pytest.raises(ExecutionError, match="still runs"):
         site.executor.settle(request.id)
     with pytest.raises(ExecutionError, match="begun before"):
@@ -125,7 +125,7 @@ def test_a_play_outlives_us_and_is_adopted(site):
     assert run.hosts["web1"].changed == 1
     assert [event.seq for event in site.events] == list(range(1, len(site.events) + 1))
     assert site.events[0].kind == "play"
-    assert site.executor.living() == ()
+    assert site.living() == ()
     site.executor.sweep(keep=lambda: (request.id,))
     assert (site.folders / FOLDER).exists()
     site.executor.sweep(keep=tuple)
@@ -141,7 +141,7 @@ def test_sigterm_to_us_cuts_no_play_and_who_adopts_may_cancel(site):
     os.killpg(parent.pid, signal.SIGTERM)
     parent.wait()
     os.kill(worker, signal.SIGTERM)
-    assert site.executor.living() == (request.id,)
+    assert site.living() == (request.id,)
     assert "3304" in sleeping(site)
     run = site.executor.recover(request, site.events.append, lambda: True)
     assert run.outcome is Outcome.CANCELLED
@@ -162,7 +162,7 @@ def test_a_dead_worker_makes_the_run_unknown(site):
     run = site.executor.run(request, site.events.append, cancelled)
     assert (run.state, run.outcome) == (RunState.UNKNOWN, Outcome.UNKNOWN)
     assert site.executor.recover(request, site.events.append, lambda: False).state is RunState.UNKNOWN
-    assert site.executor.living() == ()
+    assert site.living() == ()
     assert not processes.strays(request.id, site.folders / FOLDER)
 
 
